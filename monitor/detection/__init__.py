@@ -1,0 +1,1 @@
+"""Tells that a conversion rate fell: baseline, detectors, alerts. Pure, vectorised over series."""

@@ -1,0 +1,1 @@
+"""The Kafka side: settings, event contract, Faust app, agents, tables, transport, command line."""

@@ -1,0 +1,1 @@
+"""Faust agents: each body is wiring, what it decides is in `monitor`."""
