@@ -42,7 +42,7 @@ def check_goal(goal: Goal) -> list[str]:
     """Reasons why a goal is refused, each with what to write instead; empty if it is fine."""
     if not goal.match:
         return [
-            "the match is empty, so every event would convert: name the desired action, as {event: purchase}"
+            "the match is empty, so every event would convert: name the desired action, as event: purchase"
         ]
     reasons = [reason for path, accepted in goal.match for reason in _value_reasons(path, accepted)]
     if reasons:
@@ -101,7 +101,7 @@ def _event_reasons(goal: Goal, match: Mapping[str, frozenset[str]], effort: Effo
             "sent when the desired action is done, as event: purchase or event: sign_up"
         ]
     if goal.kind == "macro":
-        instead = "match the event that is sent when the thing is done, as event: purchase, generate_lead or subscribe"
+        instead = "match the event that is sent when it is done, as event: purchase or generate_lead"
         return [f"a macro goal cannot be a view or a click, and {events} is one: {instead} ({_MICRO_HINT})"]
     if effort is Effort.NAMED or _named_thing(match):
         return []
@@ -112,9 +112,7 @@ def _event_reasons(goal: Goal, match: Mapping[str, frozenset[str]], effort: Effo
 
 
 #: For whoever finds that his macro goal is a micro goal.
-_MICRO_HINT = (
-    "if one named link or page is the goal, write kind: micro and narrow it, as properties.link: pricing"
-)
+_MICRO_HINT = "for one named link or page write kind: micro and narrow it, as properties.link: pricing"
 
 
 def _names_one(path: str, accepted: frozenset[str]) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 #: Milliseconds per unit, in the order in which units may be combined: `1h30m`, never `30m1h`.
 UNITS_MS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
 
-#: Pane lengths to choose from, longest first: each divides an hour, so panes of all windows share their edges.
+#: Pane lengths to choose from, longest first. Each divides an hour, so panes of windows share their edges.
 PANE_LENGTHS_MS = (900_000, 300_000, 60_000, 30_000, 15_000, 10_000, 5_000, 1_000)
 
 #: A window has about this many panes; more of them cost memory and make a number no fresher to the eye.
@@ -44,7 +44,8 @@ def parse_duration(text: str) -> int:
     found = _DURATION.fullmatch(text.strip())
     if found is None or not text.strip():
         if re.fullmatch(r"\s*\d+\s*", text, re.ASCII):
-            msg = f"{text.strip()} has no unit: write {text.strip()}s for seconds or {text.strip()}m for minutes"
+            digits = text.strip()[:20]
+            msg = f"{digits} has no unit: write {digits}s for seconds or {digits}m for minutes"
         else:
             msg = f"{text!r} is no duration: write {DURATION_FORM}"
         raise ValueError(msg)
@@ -87,7 +88,9 @@ def pane_length(length_ms: int) -> int:
         ValueError: `length_ms` is not a positive whole number of seconds.
     """
     if length_ms <= 0 or length_ms % 1_000:
-        msg = f"a window is a whole number of seconds, at least one: {format_duration(max(length_ms, 0))} is not"
+        msg = (
+            f"a window is a whole number of seconds, at least 1s: {format_duration(max(length_ms, 0))} is not"
+        )
         raise ValueError(msg)
     longest = max(1_000, length_ms // PANES_WANTED)
     return next(pane for pane in PANE_LENGTHS_MS if pane <= longest and length_ms % pane == 0)
@@ -151,8 +154,9 @@ class Window:
         if length_ms // pane_ms > MAX_PANES:
             better = " or ".join(format_duration(length) for length in nearest_lengths(length_ms))
             msg = (
-                f"a window of {text.strip()} would have {length_ms // pane_ms:,} panes of {format_duration(pane_ms)}"
-                f" ({MAX_PANES:,} at most, and a pane must divide its window): the nearest better is {better}"
+                f"a window of {text.strip()} would have {length_ms // pane_ms:,} panes of "
+                f"{format_duration(pane_ms)} ({MAX_PANES:,} at most, and a pane must divide its window): "
+                f"the nearest better is {better}"
             )
             raise ValueError(msg)
         return cls(text.strip(), length_ms, pane_ms)
