@@ -1,0 +1,96 @@
+"""First and end offsets of partitions, right on every broker.
+
+`ListOffsets(latest)` cannot be trusted everywhere: the embedded broker answers with the base offset of the
+last batch plus one, so a reader that stops there silently loses the rest of that batch. The high watermark of
+a Fetch response is right on every broker, so that is what `end_offsets` reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from streams.errors import BrokerError
+
+#: How long the broker may hold a Fetch at the end of a partition, in ms. Must not be 0 where `min_bytes` is
+#: 0: the embedded broker then answers before it looked.
+FETCH_WAIT_MS = 20
+#: Enough for one batch of every partition; whole batches come even if they are larger.
+FETCH_BYTES = 64 * 1024
+#: Pause between two looks at the answers, in seconds.
+POLL_S = 0.002
+
+
+async def end_offsets(
+    bootstrap: str, partitions: Iterable[TopicPartition], *, timeout_s: float = 30.0, **client_kwargs: Any
+) -> dict[TopicPartition, int]:
+    """Offset that the next record of each partition will get.
+
+    Args:
+        bootstrap: `host:port`, several separated by commas.
+        partitions: Which ones; every topic must exist.
+        timeout_s: How long to wait for all answers, in seconds.
+        client_kwargs: Further arguments of the aiokafka client (security).
+
+    Raises:
+        BrokerError: No broker there, or not all partitions answered in time; names them.
+    """
+    wanted = sorted(set(partitions))
+    if not wanted:
+        return {}
+    async with _reader(bootstrap, wanted, timeout_s, client_kwargs) as consumer:
+        # Close to the end, so that little comes along with the answer; the offset itself is not trusted.
+        near = await consumer.end_offsets(wanted)
+        for tp in wanted:
+            consumer.seek(tp, near[tp])
+        while not all(consumer.highwater(tp) is not None for tp in wanted):
+            await asyncio.sleep(POLL_S)
+        return {tp: int(consumer.highwater(tp)) for tp in wanted}
+
+
+async def beginning_offsets(
+    bootstrap: str, partitions: Iterable[TopicPartition], *, timeout_s: float = 30.0, **client_kwargs: Any
+) -> dict[TopicPartition, int]:
+    """First offset still stored, of each partition; arguments and errors as in `end_offsets`."""
+    wanted = sorted(set(partitions))
+    if not wanted:
+        return {}
+    async with _reader(bootstrap, wanted, timeout_s, client_kwargs) as consumer:
+        first = await consumer.beginning_offsets(wanted)
+        return {tp: int(first[tp]) for tp in wanted}
+
+
+@asynccontextmanager
+async def _reader(
+    bootstrap: str, partitions: list[TopicPartition], timeout_s: float, client_kwargs: dict[str, Any]
+) -> AsyncIterator[AIOKafkaConsumer]:
+    """A consumer outside any group, whose failures are one `BrokerError`."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap,
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        fetch_min_bytes=1,
+        fetch_max_wait_ms=FETCH_WAIT_MS,
+        max_partition_fetch_bytes=FETCH_BYTES,
+        **client_kwargs,
+    )
+    names = ", ".join(f"{tp.topic}[{tp.partition}]" for tp in partitions)
+    try:
+        async with asyncio.timeout(timeout_s):
+            await consumer.start()
+            consumer.assign(partitions)
+            yield consumer
+    except TimeoutError as error:
+        message = f"no offsets of {names} from {bootstrap} within {timeout_s:g} s"
+        raise BrokerError(message, remedy="do these topics exist, and is the broker up?") from error
+    except KafkaError as error:
+        message = f"no offsets of {names} from {bootstrap}: {error}"
+        raise BrokerError(message, remedy="is the broker up, and is this its address?") from error
+    finally:
+        await consumer.stop()
