@@ -21,7 +21,7 @@ class Dimension:
     """How many values keep a series of their own, by traffic; the rest is counted as `other`."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rules:
     """What is counted, and how event time moves. Durations are milliseconds of event time."""
 
