@@ -108,7 +108,7 @@ class EmbeddedBroker:
         wanted = self.port
         binary = await asyncio.to_thread(_resolve_binary)
         for attempt in range(1, PORT_ATTEMPTS + 1):
-            self.port = wanted or _free_port()
+            self.port = wanted or free_port()
             try:
                 _require_free(self.port)
                 await self._launch(binary)
@@ -173,7 +173,7 @@ class EmbeddedBroker:
             stderr=subprocess.STDOUT,
             env={name: os.environ[name] for name in PASSED_ENVIRONMENT if name in os.environ},
             start_new_session=True,  # Ctrl-C is for us: the workers write their last checkpoint first
-            preexec_fn=None if self._by_pipe else _die_with(os.getpid()),  # noqa: PLW1509 - only calls prctl
+            preexec_fn=None if self._by_pipe else dies_with_parent(),  # noqa: PLW1509 - it only calls prctl
         )
         self._reader = threading.Thread(target=self._keep_output, args=(self._process,), daemon=True)
         self._reader.start()
@@ -265,7 +265,8 @@ def _resolve_binary() -> str:
         ) from error
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
@@ -278,10 +279,10 @@ def _require_free(port: int) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port just left is free
         try:
             probe.bind((HOST, port))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
+        except (OSError, OverflowError) as error:
+            if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
                 raise _port_in_use(port, "another process listens there") from error
-            msg = f"port {port} of {HOST} cannot be used: {error.strerror}"
+            msg = f"port {port} of {HOST} cannot be used: {error}"
             raise PortError(msg, remedy="choose a port from 1024 to 65535") from error
 
 
@@ -292,8 +293,9 @@ def _port_in_use(port: int, why: str) -> PortError:
     )
 
 
-def _die_with(parent: int) -> Callable[[], None]:
-    """What the child calls before it becomes the broker: SIGKILL when its parent dies (Linux)."""
+def dies_with_parent() -> Callable[[], None]:
+    """The `preexec_fn` of a child that the kernel shall kill when its parent dies (Linux only)."""
+    parent = os.getpid()
     prctl = ctypes.CDLL(None).prctl
 
     def hook() -> None:

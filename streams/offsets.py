@@ -15,13 +15,15 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from streams.errors import BrokerError
+from streams.errors import BrokerError, TopicError
 
 #: How long the broker may hold a Fetch at the end of a partition, in ms. Must not be 0 where `min_bytes` is
 #: 0: the embedded broker then answers before it looked.
 FETCH_WAIT_MS = 20
 #: Enough for one batch of every partition; whole batches come even if they are larger.
 FETCH_BYTES = 64 * 1024
+#: How long a topic may be missing, in seconds: after its creation not every node knows it at once.
+TOPIC_WAIT_S = 2.0
 #: Pause between two looks at the answers, in seconds.
 POLL_S = 0.002
 
@@ -39,6 +41,7 @@ async def end_offsets(
 
     Raises:
         BrokerError: No broker there, or not all partitions answered in time; names them.
+        TopicError: A topic does not exist; names it.
     """
     wanted = sorted(set(partitions))
     if not wanted:
@@ -84,13 +87,28 @@ async def _reader(
     try:
         async with asyncio.timeout(timeout_s):
             await consumer.start()
+            await _require_topics(consumer, {tp.topic for tp in partitions}, bootstrap)
             consumer.assign(partitions)
             yield consumer
     except TimeoutError as error:
         message = f"no offsets of {names} from {bootstrap} within {timeout_s:g} s"
-        raise BrokerError(message, remedy="do these topics exist, and is the broker up?") from error
+        raise BrokerError(message, remedy="do these partitions exist, and is the broker up?") from error
     except KafkaError as error:
         message = f"no offsets of {names} from {bootstrap}: {error}"
         raise BrokerError(message, remedy="is the broker up, and is this its address?") from error
     finally:
         await consumer.stop()
+
+
+async def _require_topics(consumer: AIOKafkaConsumer, topics: set[str], bootstrap: str) -> None:
+    """TopicError unless all of them exist.
+
+    Asks for the list of all topics: a question for one by its name would create it where the broker may do
+    so, and the embedded broker reports offset 0 for whatever it does not have.
+    """
+    deadline = asyncio.get_running_loop().time() + TOPIC_WAIT_S
+    while missing := topics - set(await consumer.topics()):
+        if asyncio.get_running_loop().time() > deadline:
+            msg = f"no topic {', '.join(sorted(missing))} on {bootstrap}"
+            raise TopicError(msg)
+        await asyncio.sleep(0.1)
