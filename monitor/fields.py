@@ -72,10 +72,15 @@ def value_text(value: object) -> str | None:
     return None
 
 
-def field_text(event: Mapping[str, object], path: str) -> str | None:
-    """The text at `path` of a decoded event; None where there is none."""
+def field_text(event: object, path: str) -> str | None:
+    """The text at `path` of a decoded event (mapping, or object with attributes); None if there is none."""
     head, dot, rest = path.partition(".")
-    if dot and head in OBJECT_FIELDS:
-        inner = event.get(head)
-        return value_text(inner.get(rest)) if isinstance(inner, Mapping) else None
-    return value_text(event.get(path))
+    inside = dot != "" and head in OBJECT_FIELDS
+    value = _member(event, head if inside else path)
+    if inside:
+        return value_text(value.get(rest)) if isinstance(value, Mapping) else None
+    return value_text(value)
+
+
+def _member(event: object, name: str) -> object:
+    return event.get(name) if isinstance(event, Mapping) else getattr(event, name, None)

@@ -33,8 +33,8 @@ class Goal:
     expected_rate: float | None = None
     """Converters ÷ visitors that is normal here, before a baseline is learned; None: not known."""
 
-    def matches(self, event: Mapping[str, object]) -> bool:
-        """Whether a decoded event is a conversion of this goal."""
+    def matches(self, event: object) -> bool:
+        """Whether a decoded event (a mapping, or an object with attributes) is a conversion of this goal."""
         return all(field_text(event, path) in accepted for path, accepted in self.match)
 
 

@@ -42,6 +42,8 @@ class Scalar:
     """What it looks like; in quotes always `text`."""
     source: str
     """The text with its references still in it: safe to show, for a reference may be a secret."""
+    failed: bool = False
+    """Whether a reference could not be filled in; a problem says so already."""
 
     @property
     def shown(self) -> str:
@@ -89,7 +91,7 @@ class Problems:
 
     def add(self, entry: Entry | None, reason: str, remedy: str = "", *, key: str = "") -> None:
         """Notes one problem of `entry`, or of a `key` below it that is not there."""
-        line = entry.line if entry is not None else None
+        line = entry.line if entry is not None and entry.key else None
         path = ".".join(part for part in (entry.key if entry is not None else "", key) if part)
         self.found.append(Problem(line, path or "(file)", reason, remedy))
 
@@ -189,10 +191,12 @@ class _Builder:
 
     def _scalar(self, node: ScalarNode, place: Entry) -> Scalar:
         source: str = node.value
+        before = len(self._problems.found)
         text = self._filled(source, place)
+        failed = len(self._problems.found) > before
         # A reference may stand for a number, also in quotes: `port: "${PORT}"`.
         plain = node.style is None or text != source
-        return Scalar(text, _form(text) if plain else "text", source)
+        return Scalar(text, _form(text) if plain else "text", source, failed)
 
     def _filled(self, source: str, place: Entry) -> str:
         def fill(token: re.Match[str]) -> str:

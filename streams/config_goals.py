@@ -11,7 +11,7 @@ from monitor.fields import TEXT_FIELDS, UNIQUE_FIELDS, default_field, path_probl
 from monitor.goals import Goal, check_goal
 from monitor.rules import Dimension
 from streams.config_entries import Entry, Problems, Scalar
-from streams.config_kinds import REFERENCE_SCHEMA, Choice, Json, Number, Text, Whole, members
+from streams.config_kinds import REFERENCE_SCHEMA, Choice, Json, Needed, Number, Text, Whole, members
 from streams.config_records import Record
 
 #: Names of goals and dimensions: label values that read well in a query, and every valid event name.
@@ -59,6 +59,8 @@ class Match:
 def _accepted(item: Entry, problems: Problems) -> str | None:
     """A value of a match as the text events are compared with."""
     value = item.value
+    if isinstance(value, Scalar) and value.failed:
+        return None
     if not isinstance(value, Scalar) or (value.form == "null" and not value.referenced):
         problems.add(item, f"must be a value to compare with, and is {item.form}", "write a text or a number")
         return None
@@ -72,7 +74,7 @@ def _accepted(item: Entry, problems: Problems) -> str | None:
 class GoalKeys:
     """A goal: the desired action that it matches, and what it is worth."""
 
-    match: Annotated[tuple[tuple[str, frozenset[str]], ...], Match()]
+    match: Annotated[tuple[tuple[str, frozenset[str]], ...], Match(), Needed("{event: purchase}")]
     """The desired action: fields of the event and the values they must have; a list means one of."""
     kind: Annotated[Literal["macro", "micro"], Choice(("macro", "micro"))] = "macro"
     """`macro`: what the business lives on; `micro`: a step towards it."""

@@ -11,17 +11,12 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
 from typing import Protocol
 
-from monitor.windows import Window, format_duration, parse_duration
 from streams.config_entries import Entry, Problems, Scalar
 
 #: JSON Schema of a value that is taken from the environment.
 REFERENCE_SCHEMA = {"$ref": "#/$defs/reference"}
-
-#: A duration as JSON Schema sees it; bounds are checked by `check-config` only.
-DURATION_PATTERN = r"^(?=\d)(\d+d)?(\d+h)?(\d+m)?(\d+s)?(\d+ms)?$"
 
 Json = dict[str, object]
 
@@ -45,13 +40,20 @@ class Named:
 
 @dataclass(frozen=True)
 class Needed:
-    """Marks a setting that must be written although its field has a default to go on with."""
+    """Marks a setting that has no default in the file (its field may have one, to go on with)."""
+
+    example: str
+    """What could be written."""
 
 
 def scalar(entry: Entry, problems: Problems, wanted: str, remedy: str) -> Scalar | None:
     """The scalar of an entry; a problem if it is a list, a mapping or empty."""
-    if isinstance(entry.value, Scalar) and entry.value.form != "null":
-        return entry.value
+    if isinstance(entry.value, Scalar):
+        if entry.value.failed:
+            return None
+        # A text from the environment may be empty; nothing at all behind a key is a slip.
+        if entry.value.form != "null" or entry.value.referenced:
+            return entry.value
     problems.add(entry, f"must be {wanted}, and is {entry.form}", remedy)
     return None
 
@@ -75,12 +77,8 @@ class Text:
 
     def read(self, entry: Entry, problems: Problems) -> str | None:
         """The text; numbers must be in quotes, for `0123` and `1.10` would not stay what they are."""
-        if isinstance(entry.value, Scalar) and entry.value.form == "null" and entry.value.referenced:
-            found: Scalar | None = entry.value
-        else:
-            found = scalar(
-                entry, problems, self.form, f"write one, such as {self.example}" if self.example else ""
-            )
+        remedy = f"write one, such as {self.example}" if self.example else "write it, or delete the line"
+        found = scalar(entry, problems, self.form, remedy)
         if found is None:
             return None
         if found.form in ("number", "flag") and not found.referenced:
@@ -209,106 +207,6 @@ class Whole:
     def schema(self) -> Json:
         """An integer with its bounds."""
         return {"anyOf": [{"type": "integer", "minimum": self.low, "maximum": self.high}, REFERENCE_SCHEMA]}
-
-
-@dataclass(frozen=True)
-class Duration:
-    """A duration within bounds; milliseconds once read."""
-
-    low_ms: int
-    """Least value."""
-    high_ms: int
-    """Greatest value."""
-
-    def read(self, entry: Entry, problems: Problems) -> int | None:
-        """Milliseconds."""
-        bounds = f"a duration from {format_duration(self.low_ms)} to {format_duration(self.high_ms)}"
-        found = scalar(entry, problems, bounds, "write one, such as 30s or 5m")
-        if found is None:
-            return None
-        try:
-            length_ms = parse_duration(found.text)
-        except ValueError as error:
-            reason = "is no duration" if found.referenced else str(error)
-            problems.add(entry, reason, f"write {bounds}")
-            return None
-        if not self.low_ms <= length_ms <= self.high_ms:
-            problems.add(entry, f"{found.shown} is out of bounds", f"write {bounds}")
-            return None
-        return length_ms
-
-    def schema(self) -> Json:
-        """A string in the form of a duration."""
-        return {"anyOf": [{"type": "string", "pattern": DURATION_PATTERN}, REFERENCE_SCHEMA]}
-
-
-@dataclass(frozen=True)
-class WindowLength:
-    """The length of a sliding window."""
-
-    def read(self, entry: Entry, problems: Problems) -> Window | None:
-        """The window with its panes."""
-        found = scalar(entry, problems, "a duration", "write one, such as 5m")
-        if found is None:
-            return None
-        try:
-            return Window.parse(found.text)
-        except ValueError as error:
-            reason, _, remedy = str(error).rpartition(": ")
-            problems.add(entry, reason or remedy, remedy if reason else "write one, such as 5m")
-            return None
-
-    def schema(self) -> Json:
-        """A string in the form of a duration."""
-        return {"anyOf": [{"type": "string", "pattern": DURATION_PATTERN}, REFERENCE_SCHEMA]}
-
-
-@dataclass(frozen=True)
-class Instant:
-    """A moment as RFC 3339 with its zone; epoch milliseconds once read."""
-
-    def read(self, entry: Entry, problems: Problems) -> int | None:
-        """Epoch milliseconds."""
-        remedy = "write date, time and zone, such as 2026-11-27T00:00:00Z"
-        found = scalar(entry, problems, "a time", remedy)
-        if found is None:
-            return None
-        try:
-            moment = datetime.fromisoformat(found.text)
-        except ValueError:
-            problems.add(entry, f"{found.shown} is no time", remedy)
-            return None
-        if moment.tzinfo is None:
-            problems.add(entry, f"{found.shown} has no zone", remedy)
-            return None
-        return round(moment.timestamp() * 1_000)
-
-    def schema(self) -> Json:
-        """A date and time."""
-        pattern = r"^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?([Zz]|[+-]\d{2}:?\d{2})$"
-        return {"anyOf": [{"type": "string", "pattern": pattern}, REFERENCE_SCHEMA]}
-
-
-@dataclass(frozen=True)
-class Day:
-    """A day of the calendar."""
-
-    def read(self, entry: Entry, problems: Problems) -> date | None:
-        """The day."""
-        found = scalar(entry, problems, "a date", "write one, such as 2026-11-27")
-        if found is None:
-            return None
-        try:
-            if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", found.text):
-                raise ValueError
-            return date.fromisoformat(found.text)
-        except ValueError:
-            problems.add(entry, f"{found.shown} is no date", "write one, such as 2026-11-27")
-            return None
-
-    def schema(self) -> Json:
-        """A date."""
-        return {"anyOf": [{"type": "string", "pattern": r"^\d{4}-\d{2}-\d{2}$"}, REFERENCE_SCHEMA]}
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,12 @@ import functools
 import inspect
 import itertools
 import textwrap
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Protocol, get_args, get_origin, get_type_hints, runtime_checkable
 
+from monitor.windows import format_duration
 from streams.config_entries import Entry, Problems
 from streams.config_kinds import Json, Kind, Named, Needed, members, nearest
+from streams.config_times import Duration
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,13 +32,26 @@ class Key:
     """What its value may be."""
     description: str
     """The docstring under the field."""
-    required: bool
-    """Whether the file must have it."""
+    example: str | None
+    """What could be written where the file must have it; None: it has a default."""
+
+    @property
+    def required(self) -> bool:
+        """Whether the file must have it."""
+        return self.example is not None
 
     @property
     def nullable(self) -> bool:
         """Whether an empty value is its default."""
         return self.field.default is None
+
+
+@runtime_checkable
+class Checked(Protocol):
+    """A record whose values can contradict each other."""
+
+    def contradiction(self) -> tuple[str, str] | None:
+        """Reason and remedy; None if all is well."""
 
 
 @functools.cache
@@ -51,8 +66,9 @@ def keys_of(record: type) -> tuple[Key, ...]:
         extras = get_args(hint)[1:]
         name = next((extra.key for extra in extras if isinstance(extra, Named)), field.name)
         kind = next(extra for extra in extras if not isinstance(extra, Named | Needed))
-        required = field.default is dataclasses.MISSING or any(isinstance(extra, Needed) for extra in extras)
-        keys.append(Key(name, field, kind, docs[field.name], required))
+        example = next((extra.example for extra in extras if isinstance(extra, Needed)), None)
+        assert example is not None or field.default is not dataclasses.MISSING, f"{name} has no default"
+        keys.append(Key(name, field, kind, docs[field.name], example))
     return tuple(keys)
 
 
@@ -89,7 +105,7 @@ class Record:
             member_or_none = found.get(key.name)
             if member_or_none is None:
                 if key.required:
-                    problems.add(entry, "is missing", f"write {key.name}: {key.description}", key=key.name)
+                    problems.add(entry, "is missing", f"add {key.name}: {key.example}", key=key.name)
                 continue
             if key.nullable and member_or_none.is_null:
                 continue
@@ -97,7 +113,14 @@ class Record:
             if value is not None:
                 values[key.field.name] = value
         lacking = [key for key in keys.values() if key.field.default is dataclasses.MISSING]
-        return None if any(key.field.name not in values for key in lacking) else self.record(**values)
+        if any(key.field.name not in values for key in lacking):
+            return None
+        made: object = self.record(**values)
+        if isinstance(made, Checked):
+            wrong = made.contradiction()
+            if wrong is not None:
+                problems.add(entry, *wrong)
+        return made
 
     def schema(self) -> Json:
         """An object that allows no other keys."""
@@ -116,15 +139,13 @@ class Record:
 
 
 def _key_schema(key: Key) -> Json:
-    shape = {**key.kind.schema(), "description": key.description}
     if key.nullable:
         return {"anyOf": [key.kind.schema(), {"type": "null"}], "description": key.description}
-    if isinstance(key.field.default, bool | int | float | str) and not _is_duration(shape):
-        shape["default"] = key.field.default
+    shape = {**key.kind.schema(), "description": key.description}
+    default = key.field.default
+    if isinstance(key.kind, Duration):
+        # The field holds milliseconds, the file a text.
+        shape["default"] = format_duration(default)
+    elif isinstance(default, bool | int | float | str):
+        shape["default"] = default
     return shape
-
-
-def _is_duration(shape: Json) -> bool:
-    """Whether the field holds milliseconds while the file holds a text."""
-    options = shape.get("anyOf")
-    return isinstance(options, list) and "(?=" in str(options[0].get("pattern", ""))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from monitor.windows import format_duration
+from streams.config_detection import Detection
 from streams.config_entries import Entry, Problems
 
 if TYPE_CHECKING:
-    from streams.settings import ConfigFile, Detection, Kafka
+    from streams.settings import ConfigFile, Kafka
 
 #: Topics that the worker writes to itself; reading events from one would feed it its own output.
 OWN_TOPICS = ("clickstream-dead-letter", "conversion-counts", "conversion-alerts")
@@ -21,7 +22,7 @@ def find_contradictions(config: ConfigFile, root: Entry, problems: Problems) -> 
     _names(config, root, problems)
     _kafka(config.kafka, root, problems)
     _security(config.kafka, root, problems)
-    _spans(config.detection, root, problems)
+    _days(config.detection, root, problems)
     _mutes(config, root, problems)
 
 
@@ -62,7 +63,7 @@ def _bad(problems: Problems, *keys: str) -> bool:
 
 def _times(config: ConfigFile, root: Entry, problems: Problems) -> None:
     spread = config.allowed_lateness + config.max_in_future
-    involved = ("allowed_lateness", "max_in_future", "session_gap")
+    involved: tuple[str, ...] = ("allowed_lateness", "max_in_future", "session_gap")
     if spread >= config.session_gap and not _bad(problems, *involved):
         parts = f"allowed_lateness + max_in_future = {format_duration(spread)}"
         reason = f"{parts} is not less than session_gap = {format_duration(config.session_gap)}"
@@ -146,19 +147,20 @@ def _security(kafka: Kafka, root: Entry, problems: Problems) -> None:
             _add(problems, root, f"{section}.{key}", f"{key} needs a {other}", f"set {other} too")
 
 
-def _spans(detection: Detection, root: Entry, problems: Problems) -> None:
-    for index, span in enumerate(detection.quiet):
-        if span.from_ms >= span.to_ms:
-            _add(problems, root, f"detection.quiet[{index}]", "ends before it begins", "exchange from and to")
+def _days(detection: Detection, root: Entry, problems: Problems) -> None:
     days = [day.date for day in detection.calendar]
+    # Where an entry could not be read, the others no longer stand at their index.
+    if _length(root, "detection.calendar") != len(days):
+        return
     for index, day in enumerate(days):
         if day in days[:index]:
             path = f"detection.calendar[{index}]"
             _add(problems, root, path, f"{day} is there twice", "put factor and learn into one entry")
-    for index, special in enumerate(detection.calendar):
-        if special.learn and special.factor == 1:
-            reason = "says nothing that differs from a usual day"
-            _add(problems, root, f"detection.calendar[{index}]", reason, "add factor: or learn: false")
+
+
+def _length(root: Entry, path: str) -> int:
+    value = entry_at(root, path).value
+    return len(value) if isinstance(value, list) else 0
 
 
 def _names_written(root: Entry, section: str) -> list[str]:
@@ -170,18 +172,16 @@ def _names_written(root: Entry, section: str) -> list[str]:
 
 
 def _mutes(config: ConfigFile, root: Entry, problems: Problems) -> None:
+    if _length(root, "detection.mute") != len(config.detection.mute):
+        return
     goals = _names_written(root, "goals")
     dimensions = ["all", *_names_written(root, "dimensions")]
     for index, mute in enumerate(config.detection.mute):
         path = f"detection.mute[{index}]"
-        if mute.goal is None and mute.dimension is None and mute.value is None:
-            _add(problems, root, path, "names no series", "name a goal, or a dimension and a value")
         if mute.goal is not None and mute.goal not in goals:
-            _add(
-                problems, root, f"{path}.goal", f"there is no goal {mute.goal}", f"one of {', '.join(goals)}"
-            )
+            remedy = f"write one of {', '.join(goals)}"
+            _add(problems, root, f"{path}.goal", f"there is no goal {mute.goal}", remedy)
         if mute.dimension is not None and mute.dimension not in dimensions:
             reason = f"there is no dimension {mute.dimension}"
-            _add(problems, root, f"{path}.dimension", reason, f"one of {', '.join(dimensions)}")
-        if mute.value is not None and mute.dimension is None:
-            _add(problems, root, f"{path}.value", "a value needs its dimension", "add dimension:")
+            remedy = f"write one of {', '.join(dict.fromkeys(dimensions))}"
+            _add(problems, root, f"{path}.dimension", reason, remedy)

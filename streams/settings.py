@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
@@ -16,25 +15,31 @@ from monitor.goals import Goal
 from monitor.rules import Dimension, Rules
 from monitor.windows import Window
 from streams import config_entries
+from streams.config_detection import CalendarDay, Detection, Mute, QuietSpan
 from streams.config_entries import Problems
 from streams.config_goals import Dimensions, Goals
-from streams.config_kinds import (
-    Choice,
-    Day,
-    Duration,
-    Flag,
-    Instant,
-    ListOf,
-    Named,
-    Needed,
-    Number,
-    Text,
-    Whole,
-    WindowLength,
-)
+from streams.config_kinds import Choice, Flag, ListOf, Needed, Text, Whole
 from streams.config_records import Record
+from streams.config_times import Duration, WindowLength
 from streams.contradictions import find_contradictions
 from streams.errors import ConfigError, Problem
+
+__all__ = [
+    "EMBEDDED",
+    "CalendarDay",
+    "ConfigFile",
+    "Detection",
+    "Http",
+    "Kafka",
+    "Limits",
+    "Mute",
+    "Privacy",
+    "QuietSpan",
+    "Security",
+    "Settings",
+    "load_settings",
+    "parse_settings",
+]
 
 #: The value of `kafka.bootstrap_servers` that starts the embedded broker with the worker.
 EMBEDDED = "embedded"
@@ -138,65 +143,6 @@ class Privacy:
 
 
 @dataclass(frozen=True)
-class QuietSpan:
-    """A span of time in which no alert is raised and nothing is learned."""
-
-    from_ms: Annotated[int, Instant(), Named("from")]
-    """Start, RFC 3339 with zone."""
-    to_ms: Annotated[int, Instant(), Named("to")]
-    """End, RFC 3339 with zone; not part of the span."""
-    reason: Annotated[str, Text()] = ""
-    """Why, for people."""
-
-
-@dataclass(frozen=True)
-class CalendarDay:
-    """A day that is not like others: a sale, a holiday."""
-
-    date: Annotated[date, Day()]
-    """The day, in UTC."""
-    factor: Annotated[float, Number(0, 100, above=True)] = 1.0
-    """The expected rate of this day ÷ that of a usual day."""
-    learn: Annotated[bool, Flag()] = True
-    """Whether the baseline learns from it."""
-    reason: Annotated[str, Text()] = ""
-    """Why, for people."""
-
-
-@dataclass(frozen=True)
-class Mute:
-    """Series that raise no alert; whatever is left out stands for every one."""
-
-    goal: Annotated[str | None, Text()] = None
-    """Name of a goal; null: every goal."""
-    dimension: Annotated[str | None, Text()] = None
-    """Name of a dimension, or `all` for the whole; null: every dimension."""
-    value: Annotated[str | None, Text()] = None
-    """A value of the dimension; null: every value."""
-
-    def covers(self, goal: str, dimension: str, value: str) -> bool:
-        """Whether a series is muted by this."""
-        wanted = ((self.goal, goal), (self.dimension, dimension), (self.value, value))
-        return all(mine is None or mine == theirs for mine, theirs in wanted)
-
-
-@dataclass(frozen=True)
-class Detection:
-    """When a fall of a rate is told to people."""
-
-    false_alarms_per_month: Annotated[float, Number(0, 1_000, above=True)] = 2.0
-    """Most false alarms wanted in a month, over all series together: fewer means slower detection."""
-    min_conversions_lost: Annotated[float, Number(0, 1_000_000)] = 3.0
-    """A drop is told only once it has cost this many conversions."""
-    quiet: Annotated[tuple[QuietSpan, ...], ListOf(Record(QuietSpan))] = ()
-    """Spans of planned work: no alert, no learning."""
-    calendar: Annotated[tuple[CalendarDay, ...], ListOf(Record(CalendarDay))] = ()
-    """Days that are not like others."""
-    mute: Annotated[tuple[Mute, ...], ListOf(Record(Mute))] = ()
-    """Series that raise no alert."""
-
-
-@dataclass(frozen=True)
 class Limits:
     """Bounds of one worker's memory, so that no traffic can exhaust it."""
 
@@ -212,7 +158,9 @@ class Limits:
 class ConfigFile:
     """Settings of conversion-monitor."""
 
-    goals: Annotated[tuple[Goal, ...], Goals(), Needed()] = ()
+    goals: Annotated[
+        tuple[Goal, ...], Goals(), Needed("{purchase: {kind: macro, match: {event: purchase}}}")
+    ] = ()
     """The desired actions by name."""
     kafka: Annotated[Kafka, Record(Kafka)] = Kafka()
     """Where events come from, and where state and alerts are kept."""
@@ -242,7 +190,7 @@ class ConfigFile:
     """How far ahead of the wall clock an event may be before it is rejected."""
     dimensions: Annotated[tuple[Dimension, ...], Dimensions()] = ()
     """The ways to divide visitors into segments."""
-    detection: Annotated[Detection, Record(Detection)] = Detection()
+    detection: Annotated[Detection, Record(Detection)] = field(default=Detection())
     """When a fall of a rate is told to people."""
     limits: Annotated[Limits, Record(Limits)] = Limits()
     """Bounds of one worker's memory."""
