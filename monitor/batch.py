@@ -1,0 +1,175 @@
+"""A batch of events as columns: times, hashed ids, numbers of segment values, and which events meet a goal."""
+
+from __future__ import annotations
+
+import hashlib
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from monitor.duplicates import hashed
+from monitor.fields import OBJECT_FIELDS, value_text
+from monitor.goals import Goal
+from monitor.index import U64
+
+I64 = npt.NDArray[np.int64]
+#: Visitor ids whose hash is kept at hand; a keyed hash costs ten times a look-up.
+_KNOWN_VISITORS = 200_000
+#: Stands for "has no such id".
+NO_ID = np.uint64(0)
+
+
+class EventLike(Protocol):
+    """What the core needs of an event; `streams.events.Event` is one. `timestamp` is epoch ms."""
+
+    event: str
+    visitor_id: str
+    timestamp: Any
+    event_id: str | None
+    session_id: str | None
+    transaction_id: str | None
+    value: Any
+    currency: str | None
+    properties: dict[str, Any] | None
+    variant: dict[str, str] | None
+
+
+Texts = Callable[[Sequence[EventLike]], list[str | None]]
+
+
+def text_reader(path: str) -> Texts:
+    """A function that reads the text at `path` from each event of a batch (None = not carried)."""
+    head, dot, name = path.partition(".")
+    if not (dot and head in OBJECT_FIELDS):
+        get = operator.attrgetter(path)
+        return lambda events: list(map(get, events))
+    inner = operator.attrgetter(head)
+
+    def read(events: Sequence[EventLike]) -> list[str | None]:
+        return [None if (o := inner(e)) is None else value_text(o.get(name)) for e in events]
+
+    return read
+
+
+@dataclass(slots=True)
+class Batch:
+    """Events in order of arrival, by column; ids are hashes, `NO_ID` where an event has none."""
+
+    time: I64
+    visitor: U64
+    session: U64
+    event_id: U64
+    hit_at: I64
+    """Position of each event that meets a goal (one entry per goal it meets)."""
+    hit_goal: I64
+    """Number of that goal."""
+
+    def take(self, wanted: npt.NDArray[np.bool_]) -> Batch:
+        """The wanted events only; positions of hits follow."""
+        hits = wanted[self.hit_at]
+        new_position = np.cumsum(wanted) - 1
+        return Batch(
+            self.time[wanted],
+            self.visitor[wanted],
+            self.session[wanted],
+            self.event_id[wanted],
+            new_position[self.hit_at[hits]],
+            self.hit_goal[hits],
+        )
+
+
+class Hasher:
+    """64-bit hashes of ids: visitor ids keyed by the salt (blake2b), so that a stored hash tells nobody the id."""
+
+    def __init__(self, salt: bytes) -> None:
+        self._key = hashlib.blake2b(salt, digest_size=32).digest()
+        self.seed = int.from_bytes(self._key[:8], "little")
+        self._known: dict[str, int] = {}
+
+    def _visitor(self, visitor_id: str) -> int:
+        digest = hashlib.blake2b(visitor_id.encode(), digest_size=8, key=self._key).digest()
+        value = int.from_bytes(digest, "little")
+        if len(self._known) >= _KNOWN_VISITORS:
+            self._known.clear()
+        self._known[visitor_id] = value
+        return value
+
+    def visitors(self, ids: Sequence[str]) -> U64:
+        """Hashes of visitor ids."""
+        get, slow = self._known.get, self._visitor
+        return hashed([get(i) or slow(i) for i in ids])
+
+    def ids(self, ids: Sequence[str | None]) -> U64:
+        """Hashes of other ids; `NO_ID` where there is none."""
+        digest, seed = xxhash.xxh3_64_intdigest, self.seed
+        return np.array([0 if i is None else digest(i.encode(), seed) or 1 for i in ids], np.uint64)
+
+
+def mix(a: U64, b: U64 | np.uint64) -> U64:
+    """One well mixed key of two (the finalizer of splitmix64)."""
+    x = a ^ (b * np.uint64(0x9E3779B97F4A7C15))
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+class GoalMatcher:
+    """Finds which events meet which goals; one dictionary look-up for the many that meet none."""
+
+    def __init__(self, goals: Sequence[Goal]) -> None:
+        self._by_event: dict[str, list[tuple[int, list[tuple[Texts, frozenset[str]]]]]] = {}
+        self._any_event: list[tuple[int, list[tuple[Texts, frozenset[str]]]]] = []
+        for number, goal in enumerate(goals):
+            rest = [(text_reader(path), wanted) for path, wanted in goal.match if path != "event"]
+            names = next((wanted for path, wanted in goal.match if path == "event"), None)
+            if names is None:
+                self._any_event.append((number, rest))
+            else:
+                for name in names:
+                    self._by_event.setdefault(name, []).append((number, rest))
+
+    def hits(self, events: Sequence[EventLike]) -> tuple[I64, I64]:
+        """Positions and goal numbers of all matches, by position."""
+        by_event = self._by_event
+        at: list[int] = []
+        goal: list[int] = []
+        candidates = (
+            range(len(events)) if self._any_event else [i for i, e in enumerate(events) if e.event in by_event]
+        )
+        for i in candidates:
+            one = events[i : i + 1]
+            for number, rest in by_event.get(one[0].event, []) + self._any_event:
+                if all(read(one)[0] in wanted for read, wanted in rest):
+                    at.append(i)
+                    goal.append(number)
+        return np.array(at, np.int64), np.array(goal, np.int64)
+
+
+class BatchReader:
+    """Turns events into a `Batch`."""
+
+    def __init__(self, goals: Sequence[Goal], salt: bytes) -> None:
+        self.hasher = Hasher(salt)
+        self._matcher = GoalMatcher(goals)
+
+    def read(self, events: Sequence[EventLike]) -> Batch:
+        """The columns of a batch."""
+        visitor = self.hasher.visitors([e.visitor_id for e in events])
+        session = self.hasher.ids([e.session_id for e in events])
+        with_session = session != NO_ID
+        # A session belongs to its visitor: one session id under two visitors is two sessions.
+        session[with_session] = mix(visitor[with_session], session[with_session])
+        hit_at, hit_goal = self._matcher.hits(events)
+        return Batch(
+            time=np.array([e.timestamp for e in events], np.int64),
+            visitor=visitor,
+            session=session,
+            event_id=self.hasher.ids([e.event_id for e in events]),
+            hit_at=hit_at,
+            hit_goal=hit_goal,
+        )

@@ -1,0 +1,151 @@
+"""What stage one says to stage two: the window counts of one partition at one event time, as absolute numbers.
+
+Partitions are evaluated at slightly different moments. So that their sum is true for one moment, a message also says
+what changes when each of its windows moves on by its next few panes; `Counts.at` then moves it forward exactly.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from monitor.panes import Panes, first_pane_start
+
+if TYPE_CHECKING:
+    from monitor.shard import Shard
+
+I64 = npt.NDArray[np.int64]
+#: How far ahead of its own event time a message can be moved: several publishing intervals.
+AHEAD_MS = 10_000
+#: Version of the message; a reader that meets another one says so.
+VERSION = 1
+#: goal, currency, decimals, flat cell numbers, units.
+Amounts = tuple[str, str, int, list[int], list[int]]
+
+
+class Step(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What a window gains (loses, if negative) when it moves on: flat cell numbers and differences."""
+
+    cells: list[int]
+    change: list[int]
+    amounts: list[Amounts]
+
+
+class Counts(msgspec.Struct, array_like=True, frozen=True):
+    """The windows of one partition.
+
+    Attributes:
+        at_ms: The event time they are for; None before the first event.
+        watermark_ms: Latest event time counted.
+        windows: Names of the windows.
+        panes_ms: Length of each window's pane.
+        goals: Names of the goals.
+        segments: Per dimension its name, its values, and the row of each.
+        rows: How many rows the cells have; row 0 is the whole.
+        cells: int64 (windows, measures, rows) as bytes; measures are visitors, sessions, then converters,
+            conversions and converting sessions of each goal.
+        amounts: Revenue per window.
+        steps: Per window, what its next panes change, one after the other.
+    """
+
+    version: int
+    at_ms: int | None
+    watermark_ms: int | None
+    windows: list[str]
+    panes_ms: list[int]
+    goals: list[str]
+    segments: list[tuple[str, list[str], list[int]]]
+    rows: int
+    cells: bytes
+    amounts: list[list[Amounts]]
+    steps: list[list[Step]]
+
+    def array(self) -> I64:
+        """The cells as a fresh array (windows, measures, rows)."""
+        flat = np.frombuffer(self.cells, np.int64).copy()
+        return flat.reshape(len(self.windows), -1, self.rows)
+
+    def at(self, at_ms: int) -> tuple[I64, list[list[Amounts]]] | None:
+        """Cells and revenue at a later event time; None if that is further ahead than this message knows."""
+        cells, amounts = self.array(), [list(a) for a in self.amounts]
+        if self.at_ms is None:
+            return cells, amounts
+        for w, pane in enumerate(self.panes_ms):
+            moved = at_ms // pane - self.at_ms // pane
+            if moved > len(self.steps[w]):
+                if not cells[w].any() and not any(step.cells for step in self.steps[w]):
+                    continue  # nothing here that could fall out
+                return None
+            for step in self.steps[w][: max(moved, 0)]:
+                cells[w].reshape(-1)[step.cells] += np.array(step.change, np.int64)
+                amounts[w] += step.amounts
+        return cells, amounts
+
+
+def evaluate(shard: Shard, at_ms: int | None) -> Counts:
+    """The counts of a shard at an event time not before its own (default: its own)."""
+    panes, rules = shard.panes, shard.rules
+    clock = panes.clock_ms
+    at = clock if at_ms is None or clock is None else max(at_ms, clock)
+    measures = [shard.visitors.seen, shard.sessions.seen]
+    measures += shard.visitors.converted + shard.conversions + shard.sessions.converted
+    rows = shard.next_row
+    cells = np.zeros((len(rules.windows), len(measures), rows), np.int64)
+    amounts: list[list[Amounts]] = [[] for _ in rules.windows]
+    steps: list[list[Step]] = [[] for _ in rules.windows]
+    if at is not None:
+        for w, window in enumerate(rules.windows):
+            start = first_pane_start(window, at)
+            end = (at // window.pane_ms + 1) * window.pane_ms
+            columns = panes.span_columns(start, end)
+            cells[w] = _sums(panes, measures, columns, rows)
+            amounts[w] = _amounts(shard, columns, rows, 1)
+            for _ in range(min(-(-AHEAD_MS // window.pane_ms) + 1, window.length_ms // window.pane_ms)):
+                leaving = panes.span_columns(start, start + window.pane_ms)
+                entering = panes.span_columns(end, end + window.pane_ms)
+                change = _sums(panes, measures, entering, rows) - _sums(panes, measures, leaving, rows)
+                flat = change.reshape(-1)
+                where = np.flatnonzero(flat)
+                money = _amounts(shard, leaving, rows, -1) + _amounts(shard, entering, rows, 1)
+                steps[w].append(Step(where.tolist(), flat[where].tolist(), money))
+                start += window.pane_ms
+                end += window.pane_ms
+    return Counts(
+        version=VERSION,
+        at_ms=at,
+        watermark_ms=shard.watermark_ms,
+        windows=[w.name for w in rules.windows],
+        panes_ms=[w.pane_ms for w in rules.windows],
+        goals=[g.name for g in rules.goals],
+        segments=[(s.dimension.name, s.names, s.row.tolist()) for s in shard.segments],
+        rows=rows,
+        cells=cells.tobytes(),
+        amounts=amounts,
+        steps=steps,
+    )
+
+
+def _sums(panes: Panes, measures: list[int], columns: I64, rows: int) -> I64:
+    if not columns.size:
+        return np.zeros((len(measures), rows), np.int64)
+    return np.stack([panes.planes[m][columns, :rows].sum(axis=0, dtype=np.int64) for m in measures])
+
+
+def _amounts(shard: Shard, columns: I64, rows: int, sign: int) -> list[Amounts]:
+    result: list[Amounts] = []
+    revenue = shard.revenue
+    for key, scale in revenue.scale.items():
+        units = revenue.cells(key)[columns, :rows].sum(axis=0) * sign
+        where = np.flatnonzero(units)
+        if where.size:
+            result.append((*key, scale, where.tolist(), [int(units[i]) for i in where.tolist()]))
+    return result
+
+
+def decimal_of(scale: int, units: int) -> Decimal:
+    """An amount of `units` with `scale` decimals."""
+    return Decimal(units).scaleb(-scale)

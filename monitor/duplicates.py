@@ -1,0 +1,89 @@
+"""Which ids were counted already: event ids for a while, transactions for the longest window.
+
+Ids are kept as 64-bit hashes with the event time at which they were counted first. A collision would drop an event
+wrongly; with ten million remembered ids the chance is one in two million per new id.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from monitor.index import U64, clean_keys
+from monitor.table import PLAIN, Table
+
+I64 = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+
+class Remembered:
+    """Ids counted within `window_ms` of event time."""
+
+    def __init__(self, window_ms: int) -> None:
+        self.window_ms = window_ms
+        self.table = Table({"at": ("i8", PLAIN, 0)})
+
+    def repeats(self, keys: U64, times: I64) -> Bools:
+        """Which ids were counted within the window before this batch. Nothing is remembered by asking."""
+        rows = self.table.index.find(keys)
+        known = rows >= 0
+        repeat = known.copy()
+        repeat[known] = np.abs(times[known] - self.table.columns["at"][rows[known]]) <= self.window_ms
+        return repeat
+
+    def remember(self, keys: U64, times: I64) -> None:
+        """Remember distinct ids as counted at these times."""
+        rows, _ = self.table.rows_of(keys)
+        self.table.columns["at"][rows] = times
+        self.table.marked[rows] = True
+
+    def new_and_repeated(self, keys: U64, times: I64) -> Bools:
+        """Which of these ids (in order of arrival) repeat one counted before; the others are remembered."""
+        repeat = self.repeats(keys, times)
+        fresh = np.flatnonzero(~repeat)
+        first = fresh[first_of_each(keys[fresh])]
+        if len(first) < len(fresh):
+            again = np.setdiff1d(fresh, first)
+            self.remember(keys[first], times[first])
+            repeat[again] = self.new_and_repeated(keys[again], times[again])
+        else:
+            self.remember(keys[fresh], times[fresh])
+        return repeat
+
+    def forget(self, before_ms: int) -> None:
+        """Drop what no event can repeat any more, once it is worth the work."""
+        table = self.table
+        wanted = table.columns["at"][: table.size] >= before_ms - self.window_ms
+        if _worth(table.size, wanted):
+            table.keep(wanted)
+
+    def limit(self, most: int) -> int:
+        """Forget the oldest ids beyond `most`; how many that were."""
+        table = self.table
+        over = table.size - most
+        if over <= 0:
+            return 0
+        # A tenth more than needed, so that a full memory is not sorted again at once.
+        drop = min(table.size, over + most // 10)
+        oldest = np.argpartition(table.columns["at"][: table.size], drop - 1)[:drop]
+        wanted = np.ones(table.size, bool)
+        wanted[oldest] = False
+        table.keep(wanted)
+        return drop
+
+
+def _worth(size: int, wanted: Bools) -> bool:
+    dead = size - int(np.count_nonzero(wanted))
+    return dead > 4_096 and dead * 4 > size
+
+
+def first_of_each(keys: U64) -> Bools:
+    """True at the first place of each distinct key."""
+    first = np.zeros(len(keys), bool)
+    first[np.unique(keys, return_index=True)[1]] = True
+    return first
+
+
+def hashed(digests: list[int]) -> U64:
+    """Hashes of ids as keys of a table."""
+    return clean_keys(np.array(digests, np.uint64))

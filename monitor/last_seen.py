@@ -1,0 +1,205 @@
+"""The last-seen rule, for visitors and for sessions alike (design, counting rules 1-3).
+
+Each is counted once: in the pane in which he was last seen, under the segment values of his latest event that carries
+them; per goal once more, in the pane of his latest conversion. When an event moves him, the old cells lose one and the
+new ones gain one. All of it is "the later wins", so the order of arrival does not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from monitor.index import I32, U64
+from monitor.panes import Panes
+from monitor.segments import Segments
+from monitor.table import PLAIN, Table
+
+I64 = npt.NDArray[np.int64]
+U16 = npt.NDArray[np.uint16]
+#: Event time of what never happened.
+NEVER = -(1 << 62)
+#: Bits for the rank of a value beside its time in one comparable number.
+_RANK_BITS = 16
+
+
+class Groups:
+    """Events of a batch grouped by key: `keys` are distinct, `of_event` names the group of each event."""
+
+    def __init__(self, keys: U64) -> None:
+        self.order = np.argsort(keys, kind="stable")
+        ordered = keys[self.order]
+        first = np.ones(len(keys), bool)
+        first[1:] = ordered[1:] != ordered[:-1]
+        self.starts = np.flatnonzero(first)
+        self.keys: U64 = ordered[self.starts]
+        self.of_event = np.empty(len(keys), np.intp)
+        self.of_event[self.order] = np.cumsum(first) - 1
+
+    def largest(self, values: I64) -> I64:
+        """The largest value of each group."""
+        result: I64 = np.maximum.reduceat(values[self.order], self.starts)
+        return result
+
+
+class LastSeen:
+    """Visitors (or sessions) of a partition: one row each, and their places in the cells.
+
+    Columns: `last` event time last seen; `seg` number of the segment value per dimension and `seg_at` the event time
+    of the event that carried it; `conv` event time of the latest conversion per goal.
+    """
+
+    def __init__(
+        self,
+        panes: Panes,
+        segments: Sequence[Segments],
+        goals: Sequence[str],
+        retention_ms: int,
+    ) -> None:
+        self._panes = panes
+        self._segments = segments
+        self._retention_ms = retention_ms
+        self.seen = panes.add_measure(np.int32)
+        self.converted = [panes.add_measure(np.int32) for _ in goals]
+        names = tuple(s.dimension.name for s in segments)
+        self.table = Table(
+            {
+                "last": ("i8", PLAIN, NEVER),
+                "seg": ("u2", names, 0),
+                "seg_at": ("i8", names, NEVER),
+                "conv": ("i8", tuple(goals), NEVER),
+            }
+        )
+
+    def touch(
+        self,
+        groups: Groups,
+        times: I64,
+        numbers: Sequence[I64],
+        hit_at: I64,
+        hit_goal: I64,
+        inherited: U16 | None = None,
+    ) -> I32:
+        """Count a batch of events.
+
+        Args:
+            groups: The events, grouped by the key of their visitor (session).
+            times: Event time of each event.
+            numbers: Per dimension, the number of the value each event carries, -1 for none.
+            hit_at: Positions of the events that count as conversions.
+            hit_goal: The goal of each of them.
+            inherited: (dimensions, groups) values that a new row starts with; None: `unknown`.
+
+        Returns:
+            The row of each group.
+        """
+        table = self.table
+        rows, _ = table.rows_of(groups.keys)
+        latest = groups.largest(times)
+        last = table.columns["last"][rows]
+        seg, seg_at = table.columns["seg"][:, rows], table.columns["seg_at"][:, rows]
+        conv = table.columns["conv"][:, rows]
+        before = (last, seg, conv)
+
+        seg, seg_at, conv = seg.copy(), seg_at.copy(), conv.copy()
+        fresh = latest - last > self._retention_ms  # never seen, or so long ago that he counts as new
+        if fresh.any():
+            seg[:, fresh] = 0 if inherited is None else inherited[:, fresh]
+            seg_at[:, fresh] = NEVER
+            conv[:, fresh] = NEVER
+        for d, carried in enumerate(numbers):
+            self._latest_value(d, groups, times, carried, seg[d], seg_at[d])
+        if len(hit_at):
+            np.maximum.at(conv, (hit_goal, groups.of_event[hit_at]), times[hit_at])
+        last = np.maximum(last, latest)
+
+        self._move(before, (last, seg, conv))
+        table.columns["last"][rows] = last
+        table.columns["seg"][:, rows] = seg
+        table.columns["seg_at"][:, rows] = seg_at
+        table.columns["conv"][:, rows] = conv
+        table.marked[rows] = True
+        return rows
+
+    def _latest_value(
+        self, d: int, groups: Groups, times: I64, carried: I64, seg: U16, seg_at: I64
+    ) -> None:
+        """Update `seg` and `seg_at` of one dimension: the latest carrying event wins, then the greater value."""
+        segments = self._segments[d]
+        carries = carried >= 0
+        key = np.where(carries, times << _RANK_BITS | segments.order[carried], -1)
+        newest = groups.largest(key)
+        held = np.where(seg_at == NEVER, -1, seg_at << _RANK_BITS | segments.order[seg])
+        wins = newest > held
+        seg[wins] = segments.by_order[newest[wins] & ((1 << _RANK_BITS) - 1)]
+        seg_at[wins] = newest[wins] >> _RANK_BITS
+
+    def _move(self, before: tuple[I64, U16, I64], after: tuple[I64, U16, I64]) -> None:
+        (last_a, seg_a, conv_a), (last_b, seg_b, conv_b) = before, after
+        segment_moved = (seg_a != seg_b).any(axis=0)
+        column_a, column_b = self._panes.column(last_a), self._panes.column(last_b)
+        moved = (column_a != column_b) | segment_moved
+        self._place(self.seen, column_a, seg_a, moved & (column_a >= 0), -1)
+        self._place(self.seen, column_b, seg_b, moved & (column_b >= 0), 1)
+        for g, measure in enumerate(self.converted):
+            ever = np.flatnonzero(conv_b[g] != NEVER)
+            lost = np.flatnonzero((conv_b[g] == NEVER) & (conv_a[g] != NEVER))
+            ever = np.concatenate([ever, lost])
+            if not ever.size:
+                continue
+            column_a, column_b = self._panes.column(conv_a[g][ever]), self._panes.column(conv_b[g][ever])
+            moved = (column_a != column_b) | segment_moved[ever]
+            self._place(measure, column_a, seg_a[:, ever], moved & (column_a >= 0), -1)
+            self._place(measure, column_b, seg_b[:, ever], moved & (column_b >= 0), 1)
+
+    def _place(
+        self, measure: int, column: I64, seg: U16, wanted: npt.NDArray[np.bool_], amount: int
+    ) -> None:
+        chosen = column[wanted]
+        if not chosen.size:
+            return
+        rows = [np.zeros(len(chosen), np.int64)]
+        rows += [s.row[seg[d][wanted]] for d, s in enumerate(self._segments)]
+        self._panes.add(measure, np.tile(chosen, len(rows)), np.concatenate(rows), amount)
+
+    def place_all(self) -> None:
+        """Put every row into the (empty) cells: after a restore."""
+        n = self.table.size
+        columns = self.table.columns
+        last, seg, conv = columns["last"][:n], columns["seg"][:, :n], columns["conv"][:, :n]
+        nowhere = np.full(n, NEVER, np.int64)
+        self._move(
+            (nowhere, seg, np.full((len(self.converted), n), NEVER, np.int64)), (last, seg, conv)
+        )
+
+    def merge(self, source: U64, target: U64) -> None:
+        """Make each source one with its target: two gap sessions that a late event has joined."""
+        rows_s, rows_t = self.table.index.find(source), self.table.index.find(target)
+        for row_s, row_t in zip(rows_s.tolist(), rows_t.tolist(), strict=True):
+            if row_s < 0 or row_t < 0:
+                continue
+            columns, pair = self.table.columns, np.array([row_s, row_t])
+            last, seg, seg_at = columns["last"][pair], columns["seg"][:, pair], columns["seg_at"][:, pair]
+            conv = columns["conv"][:, pair]
+            before = (last, seg, conv)
+            last = np.array([NEVER, last.max()])
+            for d, segments in enumerate(self._segments):
+                rank = segments.order[seg[d]]
+                if (seg_at[d][0], rank[0]) > (seg_at[d][1], rank[1]) and seg_at[d][0] != NEVER:
+                    columns["seg"][d, row_t] = seg[d][0]
+                    columns["seg_at"][d, row_t] = seg_at[d][0]
+            conv = np.stack([np.full(len(conv), NEVER, np.int64), conv.max(axis=1)], axis=1)
+            self._move(before, (last, columns["seg"][:, pair], conv))
+            columns["last"][pair] = last
+            columns["conv"][:, pair] = conv
+            self.table.marked[pair] = True
+
+    def forget(self, before_ms: int) -> None:
+        """Drop rows last seen before that event time, once there are many."""
+        table = self.table
+        wanted = table.columns["last"][: table.size] >= before_ms
+        dead = table.size - int(np.count_nonzero(wanted))
+        if dead > 4_096 and dead * 4 > table.size:
+            table.keep(wanted)

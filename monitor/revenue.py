@@ -1,0 +1,103 @@
+"""Revenue per goal and currency in exact decimals.
+
+Amounts are whole numbers of the smallest unit seen so far (`scale` decimals). When an amount has more decimals, what
+is there is scaled up; when 64 bits could overflow, the plane goes on with Python's unbounded integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Context, Decimal, InvalidOperation
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from monitor.panes import Panes
+
+I64 = npt.NDArray[np.int64]
+_SAFE = 1 << 62
+#: Wide enough for any sum of amounts below 10^15 with 18 decimals; never rounds.
+_EXACT = Context(prec=80)
+MAX_AMOUNT = Decimal(10) ** 15
+MAX_DECIMALS = 18
+
+
+def amount_of(value: Any) -> Decimal | None:
+    """An amount of a property as a decimal; None if it is none (text, negative, not finite, too long)."""
+    if value is None or isinstance(value, bool):
+        return None
+    try:
+        amount = value if isinstance(value, Decimal) else Decimal(str(value))
+    except InvalidOperation:
+        return None
+    if not amount.is_finite() or amount < 0 or amount >= MAX_AMOUNT:
+        return None
+    exponent = amount.as_tuple().exponent
+    return amount if isinstance(exponent, int) and -exponent <= MAX_DECIMALS else None
+
+
+class Revenue:
+    """One measure of the cells per (goal, currency)."""
+
+    def __init__(self, panes: Panes) -> None:
+        self._panes = panes
+        self.measures: dict[tuple[str, str], int] = {}
+        self.scale: dict[tuple[str, str], int] = {}
+        self._largest: dict[tuple[str, str], int] = {}
+
+    def add(
+        self, goal: str, currency: str, amounts: Sequence[Decimal], columns: Sequence[I64], rows: Sequence[I64]
+    ) -> None:
+        """Add amounts, each to cells (columns[i], rows[i]); columns must not be -1."""
+        key = (goal, currency)
+        measure = self._measure(key)
+        decimals = max(-int(a.as_tuple().exponent) for a in amounts)
+        self._rescale(key, decimals)
+        scale = self.scale[key]
+        units = [int(a.scaleb(scale, _EXACT)) for a in amounts]
+        self._widen(key, sum(units))
+        plane = self._panes.planes[measure]
+        for unit, column, row in zip(units, columns, rows, strict=True):
+            plane[column, row] += unit
+
+    def _measure(self, key: tuple[str, str]) -> int:
+        if key not in self.measures:
+            self.measures[key] = self._panes.add_measure(np.int64)
+            self.scale[key] = 2
+            self._largest[key] = 0
+        return self.measures[key]
+
+    def _rescale(self, key: tuple[str, str], decimals: int) -> None:
+        if decimals <= self.scale[key]:
+            return
+        factor = 10 ** (decimals - self.scale[key])
+        self._widen(key, self._largest[key] * (factor - 1))
+        planes, measure = self._panes.planes, self.measures[key]
+        planes[measure] = planes[measure] * factor
+        self.scale[key] = decimals
+
+    def _widen(self, key: tuple[str, str], more: int) -> None:
+        """Keep an upper bound of every cell; go on with unbounded integers before 64 bits overflow."""
+        self._largest[key] += more
+        planes, measure = self._panes.planes, self.measures[key]
+        if self._largest[key] >= _SAFE and planes[measure].dtype != object:
+            planes[measure] = planes[measure].astype(object)
+
+    def decimal(self, key: tuple[str, str], units: int) -> Decimal:
+        """A sum of cells as an amount."""
+        return Decimal(int(units)).scaleb(-self.scale[key], _EXACT)
+
+    def restore(self, key: tuple[str, str], scale: int, cells: Sequence[tuple[int, int, int]]) -> None:
+        """Put back cells (column, row, units of `scale` decimals) of a checkpoint."""
+        measure = self._measure(key)
+        self._rescale(key, scale)
+        factor = 10 ** (self.scale[key] - scale)
+        self._widen(key, sum(units for _, _, units in cells) * factor)
+        plane = self._panes.planes[measure]
+        for column, row, units in cells:
+            plane[column, row] += units * factor
+
+    def cells(self, key: tuple[str, str]) -> npt.NDArray[Any]:
+        """The plane of a measure, in units of `scale[key]` decimals."""
+        return self._panes.planes[self.measures[key]]

@@ -1,0 +1,261 @@
+"""A partition's state and what an event does to it (design, counting rules).
+
+`apply` takes a batch in order of arrival, `evaluate` says what the windows hold, `checkpoint` what changed. The result
+depends on the events alone: not on how they were cut into batches, nor (within the allowed lateness) on their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from monitor.admission import Admission
+from monitor.batch import Batch, BatchReader, EventLike, mix, text_reader
+from monitor.counts import Counts, evaluate
+from monitor.duplicates import Remembered
+from monitor.index import U64
+from monitor.last_seen import Groups, LastSeen
+from monitor.panes import Panes
+from monitor.revenue import Revenue, amount_of
+from monitor.rules import Rules
+from monitor.segments import OTHER, UNKNOWN, Segments
+from monitor.sessions import GapSessions
+
+I64 = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What became of a batch: numbers of events, and the event times (epoch ms) of those counted."""
+
+    counted: int = 0
+    duplicates: int = 0
+    late: int = 0
+    repeated_transactions: int = 0
+    times: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
+
+
+class Shard:
+    """The visitors, sessions, sums and remembered ids of one partition."""
+
+    def __init__(self, rules: Rules, salt: bytes = b"") -> None:
+        self.rules = rules
+        self._reader = BatchReader(rules.goals, salt)
+        self._value_readers = [text_reader(d.field) for d in rules.dimensions]
+        self._revenue_readers = [text_reader(g.revenue) if g.revenue else None for g in rules.goals]
+        goals = [g.name for g in rules.goals]
+        self.panes = Panes(rules.windows, rules.max_in_future_ms)
+        self.segments = [Segments(d) for d in rules.dimensions]
+        self.next_row = 1  # row 0 of the cells is the whole
+        for segments in self.segments:
+            self.next_row = segments.restore([UNKNOWN, OTHER], self.next_row)
+        self.visitors = LastSeen(self.panes, self.segments, goals, rules.longest_window_ms)
+        self.sessions = LastSeen(self.panes, self.segments, goals, rules.longest_window_ms)
+        self.conversions = [self.panes.add_measure(np.int32) for _ in goals]
+        self.revenue = Revenue(self.panes)
+        self.gap_sessions = GapSessions(rules.session_gap_ms)
+        self.admission = Admission(rules)
+        self.transactions = Remembered(rules.longest_window_ms)
+        self.panes.ensure_rows(self.next_row)
+
+    @property
+    def watermark_ms(self) -> int | None:
+        """Latest event time counted; None before the first event."""
+        return self.admission.watermark_ms
+
+    def apply(self, events: Sequence[EventLike], now_ms: int) -> Applied:
+        """Count a batch in order of arrival.
+
+        Args:
+            events: Decoded events; `timestamp` is epoch ms.
+            now_ms: The wall clock. Under `clock: wall` event time cannot run ahead of it.
+        """
+        if not events:
+            return Applied()
+        batch = self._reader.read(events)
+        admitted, duplicates, late = self.admission.admit(batch.time, batch.event_id, now_ms)
+        if not admitted.all():
+            events = [e for e, ok in zip(events, admitted.tolist(), strict=True) if ok]
+            batch = batch.take(admitted)
+            if not events:
+                return Applied(duplicates=duplicates, late=late)
+        self._advance(now_ms)
+        numbers = self._numbers(events)
+        repeated = self._drop_repeated_transactions(events, batch)
+        without = np.flatnonzero(batch.session == 0)
+        if without.size:
+            keys, joined, into = self.gap_sessions.assign(batch.visitor[without], batch.time[without])
+            self.sessions.merge(joined, into)
+            batch.session[without] = keys
+        for part in self._rounds(batch, numbers):
+            self._count(events, batch, numbers, part)
+        return Applied(len(events), duplicates, late, repeated, batch.time)
+
+    def _advance(self, now_ms: int) -> None:
+        watermark = self.admission.watermark_ms
+        if watermark is not None:
+            self.panes.advance(min(watermark, now_ms) if self.rules.clock == "wall" else watermark)
+
+    def _numbers(self, events: Sequence[EventLike]) -> list[I64]:
+        numbers = []
+        for segments, read in zip(self.segments, self._value_readers, strict=True):
+            carried, self.next_row = segments.numbers(read(events), self.next_row)
+            numbers.append(carried)
+        self.panes.ensure_rows(self.next_row)
+        return numbers
+
+    def _drop_repeated_transactions(self, events: Sequence[EventLike], batch: Batch) -> int:
+        """Take the hits of transactions that were counted already out of the batch; how many."""
+        ids = [events[i].transaction_id for i in batch.hit_at.tolist()]
+        having = np.flatnonzero([i is not None for i in ids])
+        if not having.size:
+            return 0
+        goal, time = batch.hit_goal[having], batch.time[batch.hit_at[having]]
+        keys = mix(self._reader.hasher.ids([ids[i] for i in having.tolist()]), goal.astype(np.uint64))
+        repeat = self.transactions.new_and_repeated(keys, time)
+        keep = np.ones(len(batch.hit_at), bool)
+        keep[having[repeat]] = False
+        batch.hit_at, batch.hit_goal = batch.hit_at[keep], batch.hit_goal[keep]
+        return int(np.count_nonzero(repeat))
+
+    def _rounds(self, batch: Batch, numbers: Sequence[I64]) -> list[npt.NDArray[np.intp] | None]:
+        """Cut the batch where an event needs to see its visitor as he is just after it; None = all of it.
+
+        That is: a conversion or the first event of a session that does not carry a dimension, and a visitor or a
+        session that returns after so long that it counts as new. Events of different visitors do not see each other, so
+        round r takes the r-th piece of every visitor. Most batches need no cut.
+        """
+        n = len(batch.time)
+        cut_after = np.zeros(n, bool)
+        lacking = np.zeros(n, bool)
+        for carried in numbers:
+            lacking |= carried < 0
+        if lacking.any():
+            cut_after[batch.hit_at] = True
+            begins = np.zeros(n, bool)
+            begins[np.unique(batch.session, return_index=True)[1]] = True
+            candidates = np.flatnonzero(begins & lacking)
+            unknown = self.sessions.table.index.find(batch.session[candidates]) < 0
+            cut_after[candidates[unknown]] = True
+            cut_after &= lacking
+        cut_before = np.zeros(n, bool)
+        if int(batch.time.max()) - int(batch.time.min()) > self.rules.longest_window_ms:
+            for keys in (batch.visitor, batch.session):
+                cut_before |= _returns(keys, batch.time, self.rules.longest_window_ms)
+        if not (cut_after.any() or cut_before.any()):
+            return [None]
+        groups = Groups(batch.visitor)
+        before, after = cut_before[groups.order].astype(np.int64), cut_after[groups.order].astype(np.int64)
+        piece = np.cumsum(before) + np.cumsum(after) - after
+        group = groups.of_event[groups.order]
+        piece -= piece[groups.starts][group]
+        rounds = np.empty(n, np.int64)
+        rounds[groups.order] = piece
+        return [np.flatnonzero(rounds == r) for r in range(int(rounds.max()) + 1)]
+
+    def _count(
+        self,
+        events: Sequence[EventLike],
+        batch: Batch,
+        numbers: Sequence[I64],
+        part: npt.NDArray[np.intp] | None,
+    ) -> None:
+        """Count one round: visitors, their sessions, conversions and revenue."""
+        time, visitor, session, hit_at, hit_goal = (
+            batch.time,
+            batch.visitor,
+            batch.session,
+            batch.hit_at,
+            batch.hit_goal,
+        )
+        if part is not None:
+            place = np.full(len(time), -1, np.int64)
+            place[part] = np.arange(len(part))
+            hits = place[hit_at] >= 0
+            events = [events[i] for i in part.tolist()]
+            time, visitor, session = time[part], visitor[part], session[part]
+            numbers = [carried[part] for carried in numbers]
+            hit_at, hit_goal = place[hit_at[hits]], hit_goal[hits]
+        by_visitor, by_session = Groups(visitor), Groups(session)
+        visitor_rows = self.visitors.touch(by_visitor, time, numbers, hit_at, hit_goal)
+        row_of_event = visitor_rows[by_visitor.of_event]
+        now_seg = self.visitors.table.columns["seg"]
+        session_visitor = row_of_event[by_session.order[by_session.starts]]
+        self.sessions.touch(by_session, time, numbers, hit_at, hit_goal, now_seg[:, session_visitor])
+        if len(hit_at):
+            own = [carried[hit_at] for carried in numbers]
+            held = now_seg[:, row_of_event[hit_at]].astype(np.int64)
+            segment = [np.where(o >= 0, o, h) for o, h in zip(own, held, strict=True)]
+            self._conversions(events, time[hit_at], hit_at, hit_goal, segment)
+
+    def _conversions(
+        self, events: Sequence[EventLike], time: I64, hit_at: I64, hit_goal: I64, segment: Sequence[I64]
+    ) -> None:
+        column = self.panes.column(time)
+        rows = np.stack([np.zeros(len(time), np.int64)] + [s.row[n] for s, n in zip(self.segments, segment, strict=True)])
+        inside = column >= 0
+        for g, goal in enumerate(self.rules.goals):
+            chosen = np.flatnonzero((hit_goal == g) & inside)
+            if not chosen.size:
+                continue
+            self.panes.add(
+                self.conversions[g], np.tile(column[chosen], len(rows)), rows[:, chosen].reshape(-1), 1
+            )
+            read = self._revenue_readers[g]
+            if read is None:
+                continue
+            by_currency: dict[str, tuple[list[object], list[I64], list[I64]]] = {}
+            for i in chosen.tolist():
+                event = events[int(hit_at[i])]
+                amount = amount_of(event.value if goal.revenue == "value" else read([event])[0])
+                if amount is None:
+                    continue
+                amounts, columns, cells = by_currency.setdefault(
+                    event.currency or goal.default_currency, ([], [], [])
+                )
+                amounts.append(amount)
+                columns.append(column[i])
+                cells.append(rows[:, i])
+            for currency, (amounts, columns, cells) in by_currency.items():
+                self.revenue.add(goal.name, currency, amounts, columns, cells)  # type: ignore[arg-type]
+
+    def evaluate(self, at_ms: int | None = None) -> Counts:
+        """What every window holds at an event time not before this partition's own; default: that."""
+        return evaluate(self, at_ms)
+
+    def forget(self) -> None:
+        """Free what no window and no accepted event can reach any more."""
+        watermark = self.admission.watermark_ms
+        if watermark is None:
+            return
+        reach = watermark - self.rules.allowed_lateness_ms
+        for people in (self.visitors, self.sessions):
+            people.forget(reach - self.rules.longest_window_ms)
+        self.gap_sessions.forget(reach - max(self.rules.longest_window_ms, self.rules.session_gap_ms))
+        self.admission.event_ids.forget(reach)
+        self.transactions.forget(reach)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held by the state, in bytes."""
+        tables = (self.visitors, self.sessions, self.gap_sessions, self.admission.event_ids, self.transactions)
+        return sum(t.table.nbytes for t in tables) + sum(plane.nbytes for plane in self.panes.planes)
+
+
+def _returns(keys: U64, time: I64, after_ms: int) -> Bools:
+    """Which events come more than `after_ms` after all earlier-arrived events of their key."""
+    groups = Groups(keys)
+    ordered, group = time[groups.order], groups.of_event[groups.order]
+    # Running maximum within each group: groups are set apart by more than any time.
+    apart = group * (1 << 42)
+    running = np.maximum.accumulate(ordered + apart) - apart
+    gap = np.zeros(len(ordered), bool)
+    gap[1:] = ordered[1:] - running[:-1] > after_ms
+    gap[groups.starts] = False
+    result = np.empty(len(ordered), bool)
+    result[groups.order] = gap
+    return result

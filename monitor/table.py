@@ -1,0 +1,136 @@
+"""Keyed columns: the rows of visitors, sessions and remembered ids as numpy columns beside a hash index.
+
+A row is changed in place and marked; a checkpoint takes the marked rows (`changed`) or one slice of all rows
+(`in_slice`) as bytes, and `put` writes such rows back, the later over the earlier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from monitor.index import I32, U64, HashIndex
+
+T = TypeVar("T", bound=np.generic)
+_SMALLEST = 256
+#: Labels of a column with one value a row. (A column may also have no label at all: no dimension, no goal.)
+PLAIN = ("",)
+#: (dtype, labels of the values in a row, value of a new row); no labels = one value, a plain column.
+Column = tuple[str, tuple[str, ...], int]
+
+
+class Table:
+    """Rows by 64-bit key, stored by column.
+
+    Attributes:
+        key: uint64[n], the keys.
+        columns: name → array of shape (n,) or (labels, n), always at least `size` long.
+        marked: bool[n], rows changed since the last checkpoint.
+    """
+
+    def __init__(self, schema: Mapping[str, Column]) -> None:
+        self._schema = dict(schema)
+        self.index = HashIndex()
+        self.size = 0
+        self.key: U64 = np.zeros(_SMALLEST, np.uint64)
+        self.marked: npt.NDArray[np.bool_] = np.zeros(_SMALLEST, bool)
+        self.columns: dict[str, npt.NDArray[np.signedinteger[npt.NBitBase]]] = {
+            name: self._new(column, _SMALLEST) for name, column in self._schema.items()
+        }
+
+    @staticmethod
+    def _new(column: Column, n: int) -> npt.NDArray[np.signedinteger[npt.NBitBase]]:
+        dtype, labels, initial = column
+        return np.full(n if labels == PLAIN else (len(labels), n), initial, dtype)
+
+    def rows_of(self, keys: U64) -> tuple[I32, npt.NDArray[np.bool_]]:
+        """Row numbers of distinct keys, adding rows for new ones; and which of them are new."""
+        rows = self.index.find(keys)
+        fresh = rows < 0
+        n = int(np.count_nonzero(fresh))
+        if n:
+            self._grow(self.size + n)
+            rows[fresh] = np.arange(self.size, self.size + n, dtype=np.int32)
+            self.key[self.size : self.size + n] = keys[fresh]
+            self.size += n
+            self.index.insert(keys[fresh], rows[fresh])
+        return rows, fresh
+
+    def _grow(self, needed: int) -> None:
+        capacity = len(self.key)
+        if needed <= capacity:
+            return
+        # By a half, not by two: the columns are most of the memory of a worker.
+        new = max(needed, capacity + capacity // 2)
+        extra = new - capacity
+        self.key = np.concatenate([self.key, np.zeros(extra, np.uint64)])
+        self.marked = np.concatenate([self.marked, np.zeros(extra, bool)])
+        for name, column in self._schema.items():
+            self.columns[name] = np.concatenate([self.columns[name], self._new(column, extra)], axis=-1)
+
+    def keep(self, wanted: npt.NDArray[np.bool_]) -> None:
+        """Forget all rows but those wanted (bool[size]). Row numbers change."""
+        n = int(np.count_nonzero(wanted))
+        capacity = max(_SMALLEST, n + n // 4)
+
+        def move(old: npt.NDArray[T], new: npt.NDArray[T]) -> npt.NDArray[T]:
+            new[..., :n] = old[..., : self.size][..., wanted]
+            return new
+
+        self.key = move(self.key, np.zeros(capacity, np.uint64))
+        self.marked = move(self.marked, np.zeros(capacity, bool))
+        for name, column in self._schema.items():
+            self.columns[name] = move(self.columns[name], self._new(column, capacity))
+        self.size = n
+        self.index = HashIndex()
+        self.index.insert(self.key[:n], np.arange(n, dtype=np.int32))
+
+    def changed(self) -> bytes:
+        """The marked rows as bytes; the marks are taken off."""
+        rows = np.flatnonzero(self.marked[: self.size])
+        self.marked[rows] = False
+        return self._pack(rows)
+
+    def in_slice(self, number: int, of: int) -> bytes:
+        """All rows whose key falls into slice `number` of `of` (a power of two), as bytes."""
+        high = (self.key[: self.size] >> np.uint64(48)) & np.uint64(of - 1)
+        return self._pack(np.flatnonzero(high == np.uint64(number)))
+
+    def _pack(self, rows: npt.NDArray[np.intp]) -> bytes:
+        parts = {"key": self.key[rows].tobytes()}
+        for name, (_, labels, _) in self._schema.items():
+            for i, label in enumerate(labels):
+                column = self.columns[name] if labels == PLAIN else self.columns[name][i]
+                parts[f"{name}/{label}"] = column[rows].tobytes()
+        return msgspec.msgpack.encode((len(rows), parts))
+
+    def put(self, packed: bytes, translate: Mapping[str, npt.NDArray[np.int64]]) -> None:
+        """Write packed rows over what is there.
+
+        Values go by label: a label that the schema no longer has is passed over, a new one keeps its initial value.
+
+        Args:
+            packed: What `changed` or `in_slice` gave.
+            translate: `column/label` → what each stored value is called now, where that may differ.
+        """
+        n, parts = msgspec.msgpack.decode(packed, type=tuple[int, dict[str, bytes]])
+        if not n:
+            return
+        rows, _ = self.rows_of(np.frombuffer(parts["key"], np.uint64))
+        for name, (dtype, labels, _) in self._schema.items():
+            for i, label in enumerate(labels):
+                column = self.columns[name] if labels == PLAIN else self.columns[name][i]
+                place = f"{name}/{label}"
+                if (data := parts.get(place)) is not None:
+                    values = np.frombuffer(data, dtype)
+                    column[rows] = translate[place][values] if place in translate else values
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held, in bytes."""
+        columns = sum(column.nbytes for column in self.columns.values())
+        return columns + self.key.nbytes + self.marked.nbytes + self.index.nbytes
