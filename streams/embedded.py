@@ -40,6 +40,8 @@ from streams.errors import BrokerError, PortError
 from streams.offsets import end_offsets
 
 HOST = "127.0.0.1"
+#: How the cluster id of every embedded broker begins; the rest is random.
+CLUSTER_ID_PREFIX = "embedded-"
 #: Seconds from the start of the process to its first right answer, at most. It takes milliseconds, on a busy
 #: machine more.
 READY_TIMEOUT_S = 20.0
@@ -159,7 +161,7 @@ class EmbeddedBroker:
         return code
 
     async def _launch(self, binary: str) -> None:
-        cluster_id = f"embedded-{secrets.token_hex(8)}"
+        cluster_id = CLUSTER_ID_PREFIX + secrets.token_hex(8)
         url = f"tcp://{self.bootstrap}"
         command = [binary, "broker", "--cluster-id", cluster_id, "--listener-url", url]
         command += ["--advertised-listener-url", url, "--storage-engine", "memory://tansu/"]
