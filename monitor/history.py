@@ -89,7 +89,7 @@ class History:
         Detectors divide by the visitors of each minute. A visitor who stays ten minutes is ten of those and
         one visitor of the hour, so the same shop has a higher rate per visitor of a longer window. The factor
         is the sum of the minutes' visitors over the visitors of the window; conversions have no part in it,
-        so a drop leaves the expectation where it is. Known for windows up to the span of the ring, if there is
+        so a drop leaves the expectation as it is. Known for windows up to the span of the ring, if there is
         a window of one minute.
         """
         factor = self._factor.get(window)
