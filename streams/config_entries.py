@@ -24,7 +24,8 @@ MAX_ENTRIES = 50_000
 REFERENCE = r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<or>:-(?P<default>[^}]*))?\}"
 
 _TOKEN = re.compile(rf"(?P<escaped>\$\$\{{)|{REFERENCE}|(?P<broken>\$\{{[^}}]*\}}?)")
-_NUMBER = re.compile(r"[-+]?(\d[\d_]*(\.\d*)?|\.\d+)([eE][-+]?\d+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+# Infinity and not-a-number are left out: no setting can use them, and as texts they are refused.
+_NUMBER = re.compile(r"[-+]?(\d[\d_]*(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
 _FLAG = re.compile(r"true|True|TRUE|false|False|FALSE")
 _NULL = re.compile(r"~|null|Null|NULL|")
 

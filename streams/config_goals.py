@@ -66,8 +66,11 @@ def _accepted(item: Entry, problems: Problems) -> str | None:
         return None
     if value.form == "flag":
         return value.text.lower()
-    # A publisher's JSON has 1.10 and 1.1 as the same number.
-    return value_text(float(value.text.replace("_", ""))) if value.form == "number" else value.text
+    if value.form != "number":
+        return value.text
+    digits = value.text.replace("_", "")
+    # A publisher's JSON has 1.10 and 1.1 as the same number; whole ones may have more digits than a float.
+    return value_text(int(digits) if re.fullmatch(r"[-+]?\d{1,400}", digits) else float(digits))
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,7 @@ def _key_schema(key: Key) -> Json:
         return {"anyOf": [key.kind.schema(), {"type": "null"}], "description": key.description}
     shape = {**key.kind.schema(), "description": key.description}
     default = key.field.default
-    if isinstance(key.kind, Duration):
+    if isinstance(key.kind, Duration) and isinstance(default, int):
         # The field holds milliseconds, the file a text.
         shape["default"] = format_duration(default)
     elif isinstance(default, bool | int | float | str):

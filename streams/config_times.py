@@ -57,7 +57,12 @@ class WindowLength:
         try:
             return Window.parse(found.text)
         except ValueError as error:
-            reason, _, remedy = str(error).rpartition(": ")
+            told = (
+                "a reference: is no usable window: write a duration such as 5m"
+                if found.referenced
+                else str(error)
+            )
+            reason, _, remedy = told.rpartition(": ")
             problems.add(entry, reason or remedy, remedy if reason else "write one, such as 5m")
             return None
 
