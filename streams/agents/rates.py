@@ -1,0 +1,40 @@
+"""Agent `rates`: keeps what every partition told last, in a table, and so holds the totals."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from streams.board import OWNER_KEY
+from streams.pipeline import Pipeline
+from streams.topology import COUNTS_TABLE
+
+NAME = "rates"
+#: A partition's counts are told again every few seconds anyway, so the table need not have each of them.
+_SAVE_S = 5.0
+
+
+def register(app: Any, pipeline: Pipeline) -> None:
+    """Attach the agent to the counts topic."""
+    topic = app.topic(pipeline.topology.counts, key_type=bytes, value_type=bytes, value_serializer="raw")
+    table = app.Table(COUNTS_TABLE, partitions=1, key_type=bytes, value_type=bytes)
+
+    @table.on_recover
+    async def recovered() -> None:
+        mine = any(tp.topic == pipeline.topology.counts for tp in app.consumer.assignment())
+        if mine and pipeline.totals is None:
+            pipeline.hold_totals({int(key): value for key, value in table.items()})
+        elif not mine:
+            pipeline.drop_totals()
+
+    async def rates(stream: Any) -> None:
+        saved: dict[bytes, float] = {}
+        async for event in stream.events():
+            key, value = event.key, event.value
+            if key == OWNER_KEY or value is None or not pipeline.add(int(key), value):
+                continue
+            if time.monotonic() - saved.get(key, -_SAVE_S) >= _SAVE_S:
+                table[key] = value
+                saved[key] = time.monotonic()
+
+    app.agent(topic, name=NAME)(rates)

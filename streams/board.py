@@ -1,0 +1,85 @@
+"""What every worker must know of the others: how far event time is, and who holds the totals.
+
+Read from the counts topic without a consumer group. Each message carries the watermark of its partition in a header, so
+nothing is decoded here; the holder of the totals announces itself under the key `owner`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from streams.offsets import end_offsets
+
+log = logging.getLogger(__name__)
+
+#: Key of the message by which the holder of the totals announces its URL.
+OWNER_KEY = b"owner"
+#: Header with a partition's watermark, epoch ms in decimal digits.
+WATERMARK_HEADER = "watermark"
+#: How far back from the end reading begins: enough for an announcement of every partition.
+_TAIL = 2_000
+
+
+class Board:
+    """Watermark over all partitions and URL of the totals, as read so far."""
+
+    def __init__(self, topic: str) -> None:
+        self._topic = topic
+        self.watermark_ms: int | None = None
+        self.totals_url: str | None = None
+        #: Counts up with each change of the holder: whoever tells it things must tell them again.
+        self.holders = 0
+
+    def see(self, key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]]) -> None:
+        """Take in one message of the counts topic."""
+        if key == OWNER_KEY:
+            url = None if value is None else value.decode()
+            if url != self.totals_url:
+                self.totals_url = url
+                self.holders += 1
+            return
+        for name, text in headers:
+            if name == WATERMARK_HEADER and text:
+                self.advance(int(text))
+
+    def advance(self, watermark_ms: int | None) -> None:
+        """Event time is at least this far."""
+        if watermark_ms is not None and (self.watermark_ms is None or watermark_ms > self.watermark_ms):
+            self.watermark_ms = watermark_ms
+
+    async def follow(self, bootstrap: str, client_kwargs: Mapping[str, Any]) -> None:
+        """Read until cancelled; starts over when the broker goes away."""
+        while True:
+            try:
+                await self._follow(bootstrap, client_kwargs)
+            except (KafkaError, OSError) as error:
+                log.warning("reading %s failed (%s); trying again in 1 s", self._topic, error)
+            await asyncio.sleep(1)
+
+    async def _follow(self, bootstrap: str, client_kwargs: Mapping[str, Any]) -> None:
+        tp = TopicPartition(self._topic, 0)
+        end = (await end_offsets(bootstrap, [tp], **client_kwargs))[tp]
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=bootstrap,
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=500,
+            **client_kwargs,
+        )
+        await consumer.start()
+        try:
+            consumer.assign([tp])
+            consumer.seek(tp, max(0, end - _TAIL))
+            while True:
+                for records in (await consumer.getmany(tp, timeout_ms=1_000)).values():
+                    for record in records:
+                        self.see(record.key, record.value, list(record.headers))
+        finally:
+            await consumer.stop()

@@ -1,0 +1,210 @@
+"""Builds the Faust app of a worker from its settings."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+import faust
+from faust.types import TP
+from mode import Service
+from yarl import URL
+
+from streams.agents import register_agents
+from streams.errors import ConfigError, MonitorError, Problem
+from streams.pipeline import TICK_S, Pipeline
+from streams.settings import Settings
+from streams.topology import SHARDS_TABLE, ensure_topics
+from streams.web import create_web, serve
+
+log = logging.getLogger(__name__)
+
+#: Batches that wait for the agent, over all partitions.
+_BUFFERED_BATCHES = 8
+#: Seconds without a heartbeat after which a worker's partitions go to others; Apache Kafka takes no less.
+_SESSION_TIMEOUT_S = 6.0
+#: Messages to the brokers may be this large: a dead letter is as large as what a publisher sent.
+_MAX_MESSAGE_BYTES = 16 << 20
+
+
+class ShardTable(faust.Table):  # type: ignore[misc]
+    """The table `shards`: its changelog is the durable copy of all shards.
+
+    Rows are taken in the order of the log (`streams.ledger`), since a later one is not always the valid one; they are
+    not kept here beside the shards that are made of them.
+    """
+
+    pipeline: Pipeline
+
+    def apply_changelog_batch(self, batch: Iterable[Any]) -> None:
+        """Take in what recovery has read."""
+        for event in batch:
+            message = event.message
+            ledger = self.pipeline.shards.ledger(message.partition)
+            if message.offset >= ledger.next_offset:
+                ledger.follow(message.offset, message.key, message.value)
+
+
+class MonitorApp(faust.App):  # type: ignore[misc]
+    """Faust's app with the worker's HTTP, topics and clock around it."""
+
+    pipeline: Pipeline
+    failure: BaseException | None = None
+    _http: Any = None
+
+    @property
+    def batches(self) -> Any:
+        """What the transport asks about batched topics."""
+        return self.pipeline.shards
+
+    async def on_first_start(self) -> None:
+        """Open HTTP, wait for the broker, make sure of the topics; only then does Faust connect."""
+        await super().on_first_start()
+        settings, pipeline = self.pipeline.settings, self.pipeline
+        kafka = settings.kafka
+        try:
+            self._http = await serve(create_web(pipeline), settings.http.host, settings.http.port)
+            pipeline.partitions = await ensure_topics(
+                kafka.bootstrap_servers,
+                pipeline.topology,
+                partitions=kafka.partitions,
+                replication_factor=kafka.replication_factor,
+                create=kafka.create_topics,
+                **pipeline.client_kwargs,
+            )
+        except MonitorError as error:
+            self.failure = error
+            raise
+
+    async def on_started(self) -> None:
+        """Start the clock once tables are recovered."""
+        await super().on_started()
+        log.info("counting %s", self.pipeline.topology.consumed)
+
+    async def on_stop(self) -> None:
+        """A last checkpoint, then stop."""
+        try:
+            async with asyncio.timeout(8):
+                await self.pipeline.shards.checkpoint_all()
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 stopping goes on
+            log.warning("the last checkpoint failed (%r): events since the one before are counted again", error)
+        await super().on_stop()
+        if self._http is not None:
+            await self._http.cleanup()
+
+
+class Clockwork(Service):  # type: ignore[misc]
+    """The worker's regular work: checkpoints, telling stage two, following the others."""
+
+    def __init__(self, app: MonitorApp, **kwargs: Any) -> None:
+        self.monitor_app = app
+        super().__init__(**kwargs)
+
+    @Service.task
+    async def _checkpoints(self) -> None:
+        pipeline = self.monitor_app.pipeline
+        while not self.should_stop:
+            await self.sleep(pipeline.settings.checkpoint_interval_s)
+            await pipeline.shards.checkpoint_all()
+
+    @Service.task
+    async def _ticks(self) -> None:
+        while not self.should_stop:
+            await self.sleep(TICK_S)
+            await self.monitor_app.pipeline.tick()
+
+    @Service.task
+    async def _board(self) -> None:
+        pipeline = self.monitor_app.pipeline
+        await pipeline.board.follow(pipeline.settings.kafka.bootstrap_servers, pipeline.client_kwargs)
+
+
+def create_app(settings: Settings) -> MonitorApp:
+    """The app of a worker; nothing is connected yet.
+
+    Raises:
+        ConfigError: `kafka.bootstrap_servers: embedded`, which only `conversion-monitor run` can start.
+    """
+    if settings.kafka.embedded:
+        problem = Problem(
+            None, "kafka.bootstrap_servers", "embedded works only with `conversion-monitor run`", "name a broker"
+        )
+        raise ConfigError("config", (problem,))
+    pipeline = Pipeline(settings)
+    kafka = settings.kafka
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    app = MonitorApp(
+        kafka.group,
+        env={},  # Faust would let some eighty environment variables win over these arguments
+        broker=[URL(f"batch://{server.strip()}") for server in kafka.bootstrap_servers.split(",")],
+        broker_credentials=_credentials(pipeline.client_kwargs),
+        autodiscover=False,
+        origin=None,
+        store=URL("memory://"),
+        datadir=settings.data_dir,
+        web_enabled=False,
+        topic_disable_leader=True,
+        reply_create_topic=False,
+        stream_buffer_maxsize=_BUFFERED_BATCHES,
+        stream_recovery_delay=0.0,
+        stream_wait_empty=False,
+        broker_session_timeout=_SESSION_TIMEOUT_S,
+        broker_heartbeat_interval=_SESSION_TIMEOUT_S / 4,
+        broker_rebalance_timeout=30.0,
+        broker_request_timeout=30.0,
+        broker_commit_interval=settings.checkpoint_interval_s,
+        producer_max_request_size=_MAX_MESSAGE_BYTES,
+        producer_acks=-1,
+        producer_request_timeout=30.0,
+    )
+    app.pipeline = pipeline
+    pipeline.app = pipeline.shards.app = app
+    table = ShardTable(
+        app,
+        name=SHARDS_TABLE,
+        key_type=bytes,
+        value_type=bytes,
+        recovery_buffer_size=16,
+        beacon=app.tables.beacon,
+    )
+    table.pipeline = pipeline
+    app.tables.add(table)
+
+    @table.on_recover
+    async def recovered() -> None:
+        try:
+            await pipeline.shards.take_over(_assigned(app, pipeline.topology.consumed))
+        except Exception as error:  # Faust would drop it
+            app.failure = error
+            await app.crash(error)
+
+    @app.on_partitions_revoked.connect
+    async def revoked(_app: Any, _revoked: Any, **_: Any) -> None:
+        await pipeline.shards.checkpoint_all()
+
+    register_agents(app, pipeline)
+    app.service(Clockwork(app))
+    return app
+
+
+def _assigned(app: Any, topic: str) -> list[int]:
+    assignment: set[TP] = app.consumer.assignment()
+    return [tp.partition for tp in assignment if tp.topic == topic]
+
+
+def _credentials(client_kwargs: dict[str, Any]) -> Any:
+    """Faust's form of the aiokafka security arguments."""
+    protocol = client_kwargs.get("security_protocol")
+    if protocol is None:
+        return None
+    context = client_kwargs.get("ssl_context")
+    if "sasl_mechanism" in client_kwargs:
+        return faust.SASLCredentials(
+            username=client_kwargs["sasl_plain_username"],
+            password=client_kwargs["sasl_plain_password"],
+            mechanism=client_kwargs["sasl_mechanism"],
+            ssl_context=context,
+        )
+    return faust.SSLCredentials(context=context)

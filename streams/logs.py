@@ -1,0 +1,51 @@
+"""Log lines: readable on a terminal, JSON lines for machines; on standard error. Never a visitor id, never an event."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from datetime import UTC, datetime
+
+import orjson
+from rich.console import Console
+from rich.logging import RichHandler
+
+#: Libraries whose information is of use only when something is wrong.
+_QUIET = ("aiokafka", "faust", "mode", "aiohttp", "asyncio", "kafka")
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line: time (RFC 3339), level, logger, message, and the exception if there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line for a record."""
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return orjson.dumps(line).decode()
+
+
+def set_up_logs(form: str = "text", level: str = "info") -> None:
+    """Send all logs to standard error.
+
+    Args:
+        form: `text` or `json`.
+        level: `debug`, `info`, `warning` or `error`; libraries say one level less, except for `debug`.
+    """
+    handler: logging.Handler
+    if form == "json":
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(JsonLines())
+    elif sys.stderr.isatty():
+        handler = RichHandler(console=Console(stderr=True), show_path=False, log_time_format="%H:%M:%S")
+    else:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.DEBUG if level == "debug" else logging.WARNING)

@@ -1,0 +1,243 @@
+"""What a worker does with a batch, and with each tick of its clock: wiring between the core, Kafka and HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+from aiokafka.partitioner import murmur2
+
+from monitor.batch import EventLike
+from monitor.counters import PipelineCounters
+from monitor.metrics import ConversionCollector
+
+from monitor.rules import Rules
+from monitor.snapshot import Snapshot
+from monitor.totals import Totals
+from streams import told
+from streams.board import OWNER_KEY, WATERMARK_HEADER, Board
+from streams.connection import client_arguments
+from streams.events import Decoder, Rejected
+from streams.settings import Settings
+from streams.shards import OwnedShard, Shards
+from streams.topology import Topology
+from streams.transport import Batch, Record
+from streams.version import build_labels
+
+log = logging.getLogger(__name__)
+
+#: How often stage two is told what changed, seconds.
+TICK_S = 0.25
+#: How often it is told in any case, and the holder of the totals announces itself, seconds.
+REPEAT_S = 5.0
+#: How often the log may say the same warning, seconds.
+QUIET_S = 60.0
+
+
+class Pipeline:
+    """A worker's parts, and what flows between them. Implements `streams.web.WebState`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.rules: Rules = settings.rules
+        kafka = settings.kafka
+        self.topology = Topology(kafka.topic, kafka.group, kafka.keyed_by_visitor)
+        self.client_kwargs = client_arguments(kafka.security)
+        self.counters = PipelineCounters(build=build_labels())
+        self.shards = Shards(
+            settings.rules,
+            settings.privacy.salt.encode(),
+            self.topology.consumed,
+            self.topology.shards_changelog,
+            kafka.bootstrap_servers,
+            self.client_kwargs,
+            self.counters,
+            also_batched=() if kafka.keyed_by_visitor else (kafka.topic,),
+        )
+        self.board = Board(self.topology.counts)
+        self.decoder = Decoder(settings.rules)
+        self.partitions: int | None = None
+        self.totals: Totals | None = None
+        self.claims = told.Claims()
+        self.app: Any = None
+        self._collector = ConversionCollector(self.snapshot, self.counters, max_series=settings.limits.series)
+        self._warned: dict[str, float] = {}
+        self._moved_at = time.monotonic()
+        self._announced_at = -REPEAT_S
+        self._holders = 0
+
+    # --- stage one -----------------------------------------------------------------------------------
+
+    async def count(self, batch: Batch) -> None:
+        """Decode a batch, count it, send what cannot be counted to the dead letters."""
+        owned = await self.shards.owner_of(batch)
+        if owned is None:
+            return
+        now = time.time()
+        records = [r for r in batch.records if r.offset >= owned.next_offset]
+        decoded = self.decoder.decode([r.value for r in records], int(now * 1000))
+        applied = owned.shard.apply(decoded.events, int(now * 1000))
+        owned.next_offset = batch.end
+        owned.highwater = batch.highwater
+        owned.changed = True
+        counters = self.counters
+        counters.events += len(records)
+        counters.duplicates += applied.duplicates
+        counters.late += applied.late
+        counters.count_delays(now - applied.times / 1000)
+        counters.consumer_lag[owned.partition] = owned.lag
+        watermark = owned.shard.watermark_ms
+        if watermark is not None:
+            counters.watermark[owned.partition] = watermark / 1000
+            self.move(watermark)
+        if decoded.events and self.settings.kafka.keyed_by_visitor:
+            self._check_placement(records, decoded.events, decoded.rejected, owned.partition)
+        for rejected in decoded.rejected:
+            await self._dead_letter(owned, batch, records[rejected.position], rejected)
+
+    def move(self, watermark_ms: int) -> None:
+        """Event time has moved."""
+        before = self.board.watermark_ms
+        self.board.advance(watermark_ms)
+        if self.board.watermark_ms != before:
+            self._moved_at = time.monotonic()
+
+    def _check_placement(
+        self, records: list[Record], events: list[EventLike], rejected: list[Rejected], partition: int
+    ) -> None:
+        """One message of each batch: does its key say the visitor, and does murmur2 of it say this partition?"""
+        if rejected or self.partitions is None:
+            return
+        key, visitor = records[-1].key, events[-1].visitor_id
+        if key == visitor.encode() and (murmur2(key) & 0x7FFFFFFF) % self.partitions == partition:
+            return
+        self.counters.misrouted += 1
+        what = "is not the visitor_id" if key != visitor.encode() else "lies on a partition that murmur2 does not give it"
+        self.warn(
+            "misrouted",
+            "the key of an event on %s-%d %s: one visitor may be counted on two partitions. Set "
+            "partitioner=murmur2_random in librdkafka publishers and key by visitor_id, or set "
+            "kafka.keyed_by_visitor: false here; `conversion-monitor doctor` tells which publisher it is",
+            self.topology.consumed,
+            partition,
+            what,
+        )
+
+    async def _dead_letter(self, owned: OwnedShard, batch: Batch, record: Record, rejected: Rejected) -> None:
+        self.counters.count_rejected(rejected.reason)
+        self.warn("rejected", "an event was rejected (%s: %s)", rejected.reason, rejected.detail)
+        headers = [
+            ("reason", rejected.reason.encode()),
+            ("detail", rejected.detail.encode()),
+            ("topic", batch.topic.encode()),
+            ("partition", str(batch.partition).encode()),
+            ("offset", str(record.offset).encode()),
+        ]
+        future = await self.app.producer.send(
+            self.topology.dead_letter, record.key, record.value, None, None, headers
+        )
+        owned.unacknowledged.append(future)
+
+    def warn(self, topic: str, text: str, *arguments: object) -> None:
+        """Log a warning, at most once a minute per topic."""
+        now = time.monotonic()
+        if now - self._warned.get(topic, -QUIET_S) >= QUIET_S:
+            self._warned[topic] = now
+            log.warning(text, *arguments)
+
+    # --- each tick -----------------------------------------------------------------------------------
+
+    async def tick(self) -> None:
+        """Tell stage two what changed since the last tick."""
+        now = time.monotonic()
+        repeat = now - self._announced_at >= REPEAT_S or self.board.holders != self._holders
+        self._holders = self.board.holders
+        if repeat:
+            self._announced_at = now
+            if self.totals is not None:
+                await self._tell(OWNER_KEY, self.settings.http.url.encode(), None)
+        at = self._event_time()
+        for owned in list(self.shards.owned.values()):
+            if owned.fenced or not (repeat or owned.changed or self._due(owned, at)):
+                continue
+            counted = owned.shard.evaluate(at)
+            owned.changed = False
+            owned.told_at = counted.at_ms
+            value = told.encode(owned.writer.claim, counted)
+            await self._tell(str(owned.partition).encode(), value, counted.watermark_ms)
+
+    def _event_time(self) -> int | None:
+        """The common event time: the latest counted anywhere; the wall clock once nothing comes any more."""
+        watermark = self.board.watermark_ms
+        if self.rules.clock == "event" or watermark is None:
+            return watermark
+        now = int(time.time() * 1000)
+        idle = (time.monotonic() - self._moved_at) * 1000 >= self.rules.idle_after_ms
+        if idle and not any(owned.lag for owned in self.shards.owned.values()):
+            return max(watermark, now) if watermark <= now else now
+        return min(watermark, now)
+
+    def _due(self, owned: OwnedShard, at: int | None) -> bool:
+        """Whether event time has moved into another pane since this partition was told."""
+        if at is None or owned.shard.watermark_ms is None:
+            return False
+        finest = min(w.pane_ms for w in self.rules.windows)
+        return owned.told_at is None or at // finest > owned.told_at // finest
+
+    async def _tell(self, key: bytes, value: bytes, watermark_ms: int | None) -> None:
+        headers = [(WATERMARK_HEADER, str(watermark_ms).encode())] if watermark_ms is not None else []
+        future = await self.app.producer.send(self.topology.counts, key, value, 0, None, headers)
+        future.add_done_callback(self._told)
+
+    def _told(self, future: asyncio.Future[Any]) -> None:
+        if not future.cancelled() and (error := future.exception()) is not None:
+            self.warn("tell", "telling the counts failed (%s); the next tick tells them again", error)
+
+    # --- stage two -----------------------------------------------------------------------------------
+
+    def hold_totals(self, latest: dict[int, bytes]) -> None:
+        """This worker adds partitions up from now on, beginning with what was told last."""
+        assert self.partitions is not None
+        self.totals, self.claims = Totals(self.rules, self.partitions), told.Claims()
+        for partition, value in sorted(latest.items()):
+            self.add(partition, value)
+        self._announced_at = -REPEAT_S
+
+    def drop_totals(self) -> None:
+        """Another worker adds up from now on."""
+        self.totals = None
+
+    def add(self, partition: int, value: bytes) -> bool:
+        """Take in what a partition told; False if its claim is not the valid one."""
+        claim, counted = told.decode(value)
+        if self.totals is None or not self.claims.accept(partition, claim):
+            return False
+        self.totals.put(partition, counted)
+        return True
+
+    # --- HTTP ----------------------------------------------------------------------------------------
+
+    def snapshot(self) -> Snapshot | None:
+        """The totals, if this worker holds them."""
+        return None if self.totals is None else self.totals.snapshot()
+
+    def totals_url(self) -> str | None:
+        """Who holds them."""
+        return self.settings.http.url if self.totals is not None else self.board.totals_url
+
+    def ready(self) -> tuple[bool, list[str]]:
+        """Whether events are being counted, and if not, what is missing."""
+        app, missing = self.app, []
+        if self.partitions is None:
+            missing.append(f"waiting for Kafka at {self.settings.kafka.bootstrap_servers}")
+        elif app is None or app.rebalancing or not app.tables.recovery.completed.is_set():
+            missing.append("partitions are being assigned and tables recovered")
+        return not missing, missing
+
+    def metrics_text(self) -> bytes:
+        """Everything for `/metrics`."""
+        return self._collector.exposition()
+
+

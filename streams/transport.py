@@ -1,0 +1,250 @@
+"""Delivers a topic a batch at a time, on top of Faust's aiokafka driver.
+
+What one fetch brought for one partition becomes one Faust message: value None, the records in `BatchMessage.batch`. The
+stock path costs 90 µs an event, and even a plain aiokafka consumer spends half its time on one Python object a record;
+here the compiled record batches are read directly. Topics that are not named as batched keep the stock path.
+
+Faust finds this module by its entry point (`faust.transports`, name `batch`): broker URL `batch://host:port`. What else
+differs from the stock driver, and why:
+
+* topics are never declared from here: `streams.topology` made them before the app started;
+* end offsets come from Fetch responses (`streams.offsets`): not every broker's ListOffsets can be trusted;
+* `fetch_max_wait_ms` is 50, not 1500: one idle topic must not stall the busy ones;
+* a full buffer waits instead of pausing partitions, which makes Faust sleep for a second when all are paused;
+* after Faust has sought to the committed offsets, `app.batches.seek` moves batched partitions to where their state is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol, cast
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.consumer.fetcher import Fetcher, FetchResult
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP, AppT, ConsumerMessage
+
+from streams.offsets import beginning_offsets, end_offsets
+
+#: Longest wait of the broker for a Fetch without data, milliseconds.
+FETCH_MAX_WAIT_MS = 50
+
+
+class Record(Protocol):
+    """One record as aiokafka's compiled reader gives it."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes]]
+
+
+class Batch:
+    """All records that one fetch brought for one partition.
+
+    Attributes:
+        topic: Their topic.
+        partition: Their partition.
+        records: The records in order of their offsets.
+        start: Offset at which the fetch began.
+        end: Offset at which the next one begins; offsets in between may have no record (compaction, transactions).
+        highwater: End of the partition as the broker told with the fetch; None if it did not.
+    """
+
+    __slots__ = ("end", "highwater", "partition", "records", "start", "topic")
+
+    def __init__(
+        self, topic: str, partition: int, records: list[Record], start: int, end: int, highwater: int | None
+    ) -> None:
+        self.topic, self.partition = topic, partition
+        self.records, self.start, self.end, self.highwater = records, start, end, highwater
+
+
+class BatchMessage(ConsumerMessage):
+    """A Faust message that carries a batch; its offset is that of the last record."""
+
+    batch: Batch
+
+
+class Seeker(Protocol):
+    """What the app offers as `app.batches`."""
+
+    topics: frozenset[str]
+    client_kwargs: Mapping[str, Any]
+    bootstrap: str
+
+    async def seek(self, consumer: Consumer) -> None:
+        """Move batched partitions to where their state is."""
+
+
+class BatchFetcher(Fetcher):  # type: ignore[misc]
+    """aiokafka's fetcher that gives batched topics a `Batch` instead of a list of records."""
+
+    batched: frozenset[str]
+
+    async def fetched_records(
+        self, partitions: Any, timeout: float = 0, max_records: int | None = None
+    ) -> dict[TP, list[Any]]:
+        """What was fetched: partition → records, or → one `Batch`. Waits up to `timeout` seconds for something."""
+        deadline = time.monotonic() + timeout
+        while True:
+            if self._subscriptions.reassignment_in_progress:
+                await self._subscriptions.wait_for_assignment()
+            drained: dict[TP, list[Any]] = {}
+            for tp in list(self._records):
+                if partitions and tp not in partitions:
+                    if not self._subscriptions.is_assigned(tp):
+                        del self._records[tp]
+                    continue
+                result = self._records[tp]
+                if not isinstance(result, FetchResult):
+                    if drained:
+                        return drained  # the error is raised on the next call
+                    del self._records[tp]
+                    self._notify(self._wait_consume_future)
+                    result.check_raise()
+                    continue
+                records = self._fold(tp, result) if tp.topic in self.batched else result.getall(max_records)
+                if not result.has_more():
+                    del self._records[tp]
+                    self._notify(self._wait_consume_future)
+                if records:
+                    drained[tp] = records
+            left = deadline - time.monotonic()
+            if drained or left <= 0:
+                return drained
+            waiter = self._create_fetch_waiter()
+            done, pending = await asyncio.wait([waiter], timeout=left)
+            if not done or self._closed:
+                for future in pending:
+                    future.cancel()
+                return {}
+            waiter.result()  # raises authorization errors
+
+    def _fold(self, tp: TP, result: FetchResult) -> list[Batch]:
+        """The records of a fetch as one batch; empty if the fetch is out of date (a seek, a rebalance)."""
+        if not result.has_more() or not result.check_assignment(tp):
+            return []
+        unread = result._partition_records
+        start = unread.next_fetch_offset
+        records: list[Record] = []
+        compiled = unread._records
+        while compiled.has_next():
+            stored = compiled.next_batch()
+            if unread._check_crcs and not stored.validate_crc():
+                msg = f"a record batch of {tp.topic}-{tp.partition} is damaged (CRC); the broker's disk or network is at fault"
+                raise OSError(msg)
+            if not stored.is_control_batch and not _aborted(unread, stored):
+                records += [record for record in stored if record.offset >= start]
+            unread.next_fetch_offset = stored.next_offset
+        result._update_position()
+        result._partition_records = None
+        state = self._subscriptions.subscription.assignment.state_value(tp)
+        end = unread.next_fetch_offset
+        return [Batch(tp.topic, tp.partition, records, start, end, state.highwater)] if end > start else []
+
+
+def _aborted(unread: Any, stored: Any) -> bool:
+    """Whether a transaction that was aborted wrote these records (they must not count)."""
+    if stored.producer_id is None or not unread._aborted_transactions and not unread._aborted_producers:
+        return False
+    unread._consume_aborted_up_to(stored.base_offset)
+    return bool(stored.is_transactional and stored.producer_id in unread._aborted_producers)
+
+
+class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+    """The thread in which aiokafka's consumer runs."""
+
+    def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
+        consumer._isolation_level = "read_committed"
+        return consumer
+
+    async def on_start(self) -> None:
+        """Start the consumer, with the fetcher that knows batches."""
+        await super().on_start()
+        fetcher = self._consumer._fetcher
+        fetcher.__class__ = BatchFetcher
+        fetcher.batched = self.app.batches.topics
+
+    async def highwaters(self, *partitions: TP) -> dict[TP, int]:
+        """End offsets, as Fetch responses tell them."""
+        return await self._offsets(end_offsets, partitions)
+
+    async def earliest_offsets(self, *partitions: TP) -> dict[TP, int]:
+        """First stored offsets."""
+        return await self._offsets(beginning_offsets, partitions)
+
+    async def _offsets(self, ask: Any, partitions: tuple[TP, ...]) -> dict[TP, int]:
+        batches: Seeker = self.app.batches
+        found = await ask(batches.bootstrap, partitions, **batches.client_kwargs)
+        return {TP(tp.topic, tp.partition): offset for tp, offset in found.items()}
+
+
+class Consumer(driver.Consumer):  # type: ignore[misc]
+    """Faust's consumer, for batched and other topics."""
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
+        if not isinstance(record, Batch):
+            return super()._to_message(tp, record)
+        last = record.records[-1] if record.records else None
+        message = BatchMessage(
+            record.topic,
+            record.partition,
+            record.end - 1,
+            last.timestamp / 1000 if last is not None else 0.0,
+            0,
+            [],
+            None,
+            None,
+            None,
+            0,
+            0,
+            tp,
+            generation_id=self.app.consumer_generation_id,
+        )
+        message.batch = record
+        return message
+
+    async def perform_seek(self) -> None:
+        """Seek to the committed offsets, and batched partitions to where their state is."""
+        await super().perform_seek()
+        await self.app.batches.seek(self)
+
+    def on_buffer_full(self, tp: TP) -> None:
+        """Nothing: for a batched topic the full queue itself makes the fetcher wait."""
+        if tp.topic not in self.app.batches.topics:
+            super().on_buffer_full(tp)
+
+    async def create_topic(self, topic: str, *args: Any, **kwargs: Any) -> None:
+        """Nothing: all topics exist before the app starts."""
+
+    async def commit_batches(self, offsets: Mapping[TP, int]) -> bool:
+        """Commit these offsets (next to read) of batched partitions that are still assigned."""
+        assigned = self.assignment()
+        wanted = {tp: offset for tp, offset in offsets.items() if tp in assigned}
+        return bool(await self._commit(wanted)) if wanted else False
+
+
+class Producer(driver.Producer):  # type: ignore[misc]
+    """Faust's producer; it makes no topics."""
+
+    async def create_topic(self, topic: str, *args: Any, **kwargs: Any) -> None:
+        """Nothing: all topics exist before the app starts."""
+
+
+class Transport(driver.Transport):  # type: ignore[misc]
+    """What `batch://` stands for."""
+
+    Consumer = Consumer
+    Producer = Producer
+
+    def __init__(self, url: Any, app: AppT, **kwargs: Any) -> None:
+        super().__init__(cast("list[Any]", url), app, **kwargs)
