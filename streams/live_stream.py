@@ -22,7 +22,7 @@ TICK_S = 1.0
 #: Seconds without news after which a stream says that it is alive, so that a dead connection is found.
 HEARTBEAT_S = 15.0
 
-_HEARTBEAT = b": still here\n\n"
+_HEARTBEAT = b"event: beat\ndata: {}\n\n"
 
 _log = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ class LiveStream:
         return payload
 
     async def events(self, window: str) -> AsyncGenerator[bytes]:
-        """Server-sent events of a window: `view` whenever there is news, `moved` as the last one.
+        """Server-sent events of a window: `view` with news, `beat` without, `moved` as the last one.
 
         A reader who is slow gets the newest view when he is back, not all in between.
         """

@@ -21,13 +21,16 @@ from streams.listen import serve
 from streams.live_stream import TICK_S, LiveStream
 from streams.page_files import load_page_files
 
-__all__ = ["WebState", "create_web", "default_window", "serve"]
+__all__ = ["LIVE", "WebState", "create_web", "default_window", "serve"]
 
 #: Streams (open pages) at once; the next one is told to come back.
 MAX_STREAMS = 500
 
 #: Seconds a page may take to read one event before its stream is closed.
 WRITE_TIMEOUT_S = 20.0
+
+#: Of the application: its `LiveStream`; `look()` takes a new snapshot at once, not at the next tick.
+LIVE = web.AppKey("LIVE", LiveStream)
 
 #: On every response: nothing but our own files may run or load, and nobody may frame the page.
 SECURITY_HEADERS = {
@@ -70,7 +73,8 @@ class WebState(Protocol):
 def create_web(state: WebState, *, tick_s: float = TICK_S) -> web.Application:
     """The HTTP application of a worker; its background task lives from start-up to clean-up."""
     app = web.Application(middlewares=[_secured])
-    pages = _Pages(state, LiveStream(state.rules, state.snapshot, tick_s=tick_s))
+    app[LIVE] = LiveStream(state.rules, state.snapshot, tick_s=tick_s)
+    pages = _Pages(state, app[LIVE])
     app.add_routes(
         [
             web.get("/metrics", pages.metrics),

@@ -73,7 +73,11 @@ def headline(
         alerts: The active alert records.
     """
     if snapshot.as_of is None:
-        return _said("unknown", "Waiting for the first event", "Nothing has been counted yet.")
+        return _said(
+            "unknown",
+            "Waiting for the first event",
+            "Numbers appear within seconds of the first event on the topic.",
+        )
     if alerts:
         return _of_alerts(alerts)
     troubled = [goal for goal in goals if goal["level"] in ("bad", "warn")]

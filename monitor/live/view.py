@@ -119,7 +119,7 @@ def _segment(scene: _Scene, row: Row, goal: str, share: float | None) -> dict[st
     missing = expected * row.visitors - counts.converters if expected is not None and below else None
     level, status = judge(seen)
     if share is not None:
-        level, status = "bad", f"{share:.0%} of the loss"
+        level, status = "bad", f"{share * 100:.0f} % of the loss"
     elif level == "ok" and below:
         level, status = "warn", "lower than expected"
     return {

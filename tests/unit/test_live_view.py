@@ -104,7 +104,7 @@ def test_an_active_alert_is_the_headline_and_marks_goal_and_segment() -> None:
     assert seen["headline"] == {"level": "bad", "title": "Purchase rate fell", "text": ALERT["summary"]}
     purchase = seen["goals"][0]
     assert (purchase["level"], purchase["status"], purchase["lost"]) == ("bad", "below normal", 12.0)
-    assert purchase["segments"][0]["status"] == "93% of the loss"
+    assert purchase["segments"][0]["status"] == "93 % of the loss"
     assert seen["goals"][1]["level"] == "ok"
 
 
