@@ -1,11 +1,12 @@
 """Snapshots to open pages: one payload per window and snapshot, rendered once, shared by all who look.
 
-Without a page open, a snapshot costs one point of the history and nothing else.
+Without a page open, a look every few seconds keeps the history, and nothing else is done.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import AsyncGenerator, Callable
 
@@ -18,6 +19,9 @@ from monitor.snapshot import Snapshot
 
 #: Seconds between two looks at the current snapshot: as often as a page changes.
 TICK_S = 1.0
+
+#: Ticks between two looks while no page is open: the history alone needs no more.
+IDLE_TICKS = 5
 
 #: Seconds without news after which a stream says that it is alive, so that a dead connection is found.
 HEARTBEAT_S = 15.0
@@ -57,10 +61,11 @@ class LiveStream:
         self._payloads: dict[str, bytes] = {}
 
     async def run(self) -> None:
-        """Look at the snapshot every tick, until cancelled; a snapshot that cannot be shown is logged."""
-        while True:
+        """Look every tick, more seldom while nobody watches; a snapshot that cannot be shown is logged."""
+        for tick in itertools.count():
             try:
-                self.look()
+                if self.open_streams or tick % IDLE_TICKS == 0:
+                    self.look()
             except Exception:
                 _log.exception("live page: a snapshot cannot be shown")
             await asyncio.sleep(self._tick_s)
@@ -82,12 +87,11 @@ class LiveStream:
         self._wake()
 
     def payload(self, window: str) -> bytes | None:
-        """The view of a window as JSON; None when this worker does not hold the totals.
+        """The view of a window as of the last look, as JSON; None when this worker does not hold the totals.
 
         Raises:
             ValueError: No such window.
         """
-        self.look()
         if self._seen is None:
             return None
         payload = self._payloads.get(window)
@@ -103,6 +107,7 @@ class LiveStream:
         """
         self.open_streams += 1
         try:
+            self.look()
             while not self._closed:
                 news = self._news
                 payload = self.payload(window)

@@ -145,7 +145,9 @@ class _Pages:
         return _json_bytes(body)
 
     async def live(self, request: web.Request) -> web.Response:
-        body = self._live.payload(self._window(request))
+        window = self._window(request)
+        self._live.look()
+        body = self._live.payload(window)
         if body is None:
             raise self._elsewhere(request)
         return _json_bytes(body)

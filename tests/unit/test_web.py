@@ -8,7 +8,7 @@ import orjson
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from monitor.snapshot import to_api
+from monitor.snapshot import Snapshot, to_api
 from streams.errors import PortError
 from streams.web import WebState, create_web, default_window, serve
 from tests.shop_state import FakeState, Shop
@@ -176,7 +176,7 @@ async def test_history_has_a_point_per_snapshot_without_any_page_open(
 ) -> None:
     for k in range(4):
         state.current = SHOP.at(START + 60 * k)
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.15)
     history = await (await client.get("/api/v1/history?window=5m")).json()
     assert len(history["times"]) == 4
     assert set(history["goals"]) == {"purchase", "add_to_cart", "newsletter"}
@@ -229,3 +229,22 @@ async def test_an_address_of_another_machine_names_the_remedy(state: FakeState) 
     with pytest.raises(PortError, match=r"cannot listen on 192\.0\.2\.1") as caught:
         await serve(create_web(state), "192.0.2.1", 8000)
     assert "http.host" in caught.value.remedy
+
+
+async def test_a_worker_that_makes_a_new_snapshot_whenever_asked_does_not_make_the_stream_spin(
+    state: FakeState,
+) -> None:
+    asked = 0
+
+    def anew() -> Snapshot:
+        nonlocal asked
+        asked += 1
+        return SHOP.at(START + asked)
+
+    state.snapshot = anew  # type: ignore[method-assign]
+    async with TestClient(TestServer(create_web(state, tick_s=0.1))) as client:
+        async with client.get("/api/v1/stream") as response:
+            await next_event(response)
+            before = asked
+            await asyncio.sleep(0.35)
+        assert asked - before <= 6
