@@ -115,6 +115,12 @@ async def try_broker(bootstrap: str, **client_kwargs: Any) -> str | None:
     return None
 
 
+async def unreachable(bootstrap: str) -> str:
+    """Why none of the brokers (`host:port`, several with commas) takes a connection; empty if one does."""
+    refused = [await _refusal(address.strip()) for address in bootstrap.split(",")]
+    return "" if None in refused else "; ".join(sorted({reason for reason in refused if reason}))
+
+
 async def _refusal(address: str) -> str | None:
     """Why `host:port` takes no connection; None if it does."""
     host, _, port = address.rpartition(":")

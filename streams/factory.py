@@ -20,11 +20,17 @@ from streams.topology import SHARDS_TABLE, ensure_topics
 from streams.web import create_web, serve
 
 log = logging.getLogger(__name__)
+#: Where Faust's own lines about starting and stopping of services go.
+_FRAMEWORK = logging.getLogger("faust")
 
 #: Batches that wait for the agent, over all partitions.
 _BUFFERED_BATCHES = 8
 #: Seconds without a heartbeat after which a worker's partitions go to others; Apache Kafka takes no less.
 _SESSION_TIMEOUT_S = 6.0
+#: How long a rebalance may wait for a checkpoint, seconds.
+_REVOKE_S = 10.0
+#: How often to look whether the broker is there, seconds.
+_WATCH_S = 2.0
 #: Messages to the brokers may be this large: a dead letter is as large as what a publisher sent.
 _MAX_MESSAGE_BYTES = 16 << 20
 
@@ -36,6 +42,7 @@ class ShardTable(faust.Table):  # type: ignore[misc]
     not kept here beside the shards that are made of them.
     """
 
+    logger = _FRAMEWORK
     pipeline: Pipeline
 
     def apply_changelog_batch(self, batch: Iterable[Any]) -> None:
@@ -50,6 +57,7 @@ class ShardTable(faust.Table):  # type: ignore[misc]
 class MonitorApp(faust.App):  # type: ignore[misc]
     """Faust's app with the worker's HTTP, topics and clock around it."""
 
+    logger = _FRAMEWORK
     pipeline: Pipeline
     failure: BaseException | None = None
     _http: Any = None
@@ -98,6 +106,8 @@ class MonitorApp(faust.App):  # type: ignore[misc]
 class Clockwork(Service):  # type: ignore[misc]
     """The worker's regular work: checkpoints, telling stage two, following the others."""
 
+    logger = _FRAMEWORK
+
     def __init__(self, app: MonitorApp, **kwargs: Any) -> None:
         self.monitor_app = app
         super().__init__(**kwargs)
@@ -114,6 +124,12 @@ class Clockwork(Service):  # type: ignore[misc]
         while not self.should_stop:
             await self.sleep(TICK_S)
             await self.monitor_app.pipeline.tick()
+
+    @Service.task
+    async def _watch(self) -> None:
+        while not self.should_stop:
+            await self.sleep(_WATCH_S)
+            await self.monitor_app.pipeline.watch_broker()
 
     @Service.task
     async def _board(self) -> None:
@@ -182,7 +198,11 @@ def create_app(settings: Settings) -> MonitorApp:
 
     @app.on_partitions_revoked.connect
     async def revoked(_app: Any, _revoked: Any, **_: Any) -> None:
-        await pipeline.shards.checkpoint_all()
+        try:
+            async with asyncio.timeout(_REVOKE_S):
+                await pipeline.shards.checkpoint_all()
+        except TimeoutError:
+            log.warning("no checkpoint within %g s before a rebalance; what is not saved is read again", _REVOKE_S)
 
     register_agents(app, pipeline)
     app.service(Clockwork(app))

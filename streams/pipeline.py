@@ -18,8 +18,10 @@ from monitor.snapshot import Snapshot
 from monitor.totals import Totals
 from streams import told
 from streams.board import OWNER_KEY, WATERMARK_HEADER, Board
-from streams.connection import client_arguments
+from streams.connection import client_arguments, unreachable
 from streams.events import Decoder, Rejected
+from streams.keyed import without_repeats
+from streams.patience import PASSING, until_done
 from streams.settings import Settings
 from streams.shards import OwnedShard, Shards
 from streams.topology import Topology
@@ -32,6 +34,8 @@ log = logging.getLogger(__name__)
 TICK_S = 0.25
 #: How often it is told in any case, and the holder of the totals announces itself, seconds.
 REPEAT_S = 5.0
+#: Dead letters under way at once: a flood of them waits for the broker, and holds no more memory than this.
+_LETTERS_AT_ONCE = 500
 #: How often the log may say the same warning, seconds.
 QUIET_S = 60.0
 
@@ -62,6 +66,7 @@ class Pipeline:
         self.totals: Totals | None = None
         self.claims = told.Claims()
         self.app: Any = None
+        self.unreachable = ""
         self._collector = ConversionCollector(self.snapshot, self.counters, max_series=settings.limits.series)
         self._warned: dict[str, float] = {}
         self._moved_at = time.monotonic()
@@ -77,6 +82,8 @@ class Pipeline:
             return
         now = time.time()
         records = [r for r in batch.records if r.offset >= owned.next_offset]
+        if not self.settings.kafka.keyed_by_visitor:
+            records = without_repeats(records, owned.seen)
         decoded = self.decoder.decode([r.value for r in records], int(now * 1000))
         applied = owned.shard.apply(decoded.events, int(now * 1000))
         owned.next_offset = batch.end
@@ -135,10 +142,17 @@ class Pipeline:
             ("partition", str(batch.partition).encode()),
             ("offset", str(record.offset).encode()),
         ]
-        future = await self.app.producer.send(
-            self.topology.dead_letter, record.key, record.value, None, None, headers
-        )
-        owned.unacknowledged.append(future)
+
+        async def send() -> None:
+            await (
+                await self.app.producer.send(
+                    self.topology.dead_letter, record.key, record.value, None, None, headers
+                )
+            )
+
+        owned.unacknowledged.append(asyncio.ensure_future(until_done("sending a dead letter", send)))
+        if len(owned.unacknowledged) % _LETTERS_AT_ONCE == 0:
+            await asyncio.wait(owned.unacknowledged[-_LETTERS_AT_ONCE:])
 
     def warn(self, topic: str, text: str, *arguments: object) -> None:
         """Log a warning, at most once a minute per topic."""
@@ -188,12 +202,31 @@ class Pipeline:
 
     async def _tell(self, key: bytes, value: bytes, watermark_ms: int | None) -> None:
         headers = [(WATERMARK_HEADER, str(watermark_ms).encode())] if watermark_ms is not None else []
-        future = await self.app.producer.send(self.topology.counts, key, value, 0, None, headers)
-        future.add_done_callback(self._told)
+        try:
+            future = await self.app.producer.send(self.topology.counts, key, value, 0, None, headers)
+        except PASSING as error:
+            self._not_told(error)
+        else:
+            future.add_done_callback(self._told)
 
     def _told(self, future: asyncio.Future[Any]) -> None:
         if not future.cancelled() and (error := future.exception()) is not None:
-            self.warn("tell", "telling the counts failed (%s); the next tick tells them again", error)
+            self._not_told(error)
+
+    def _not_told(self, error: BaseException) -> None:
+        """Counts did not reach stage two: tell them all again."""
+        self._announced_at = -REPEAT_S
+        self.warn("tell", "telling the counts failed (%s); they are told again", error)
+
+    async def watch_broker(self) -> None:
+        """Look whether a broker takes connections; say so when that changes."""
+        servers = self.settings.kafka.bootstrap_servers
+        reason = await unreachable(servers)
+        if reason and not self.unreachable:
+            log.warning("Kafka at %s does not answer (%s); trying again until it does, nothing is lost", servers, reason)
+        elif self.unreachable and not reason:
+            log.info("Kafka at %s answers again", servers)
+        self.unreachable = reason
 
     # --- stage two -----------------------------------------------------------------------------------
 
@@ -230,8 +263,9 @@ class Pipeline:
     def ready(self) -> tuple[bool, list[str]]:
         """Whether events are being counted, and if not, what is missing."""
         app, missing = self.app, []
-        if self.partitions is None:
-            missing.append(f"waiting for Kafka at {self.settings.kafka.bootstrap_servers}")
+        if self.partitions is None or self.unreachable:
+            why = f" ({self.unreachable})" if self.unreachable else ""
+            missing.append(f"waiting for Kafka at {self.settings.kafka.bootstrap_servers}{why}")
         elif app is None or app.rebalancing or not app.tables.recovery.completed.is_set():
             missing.append("partitions are being assigned and tables recovered")
         return not missing, missing

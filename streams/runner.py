@@ -27,18 +27,24 @@ async def run_worker(settings: Settings, stop: asyncio.Event | None = None) -> N
         MonitorError: It could not start, or failed.
     """
     stop = stop or asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop_on_signals(stop)
     async with contextlib.AsyncExitStack() as stack:
         if settings.kafka.embedded:
             broker = await stack.enter_async_context(EmbeddedBroker())
             settings = replace(settings, kafka=replace(settings.kafka, bootstrap_servers=broker.bootstrap))
         app = create_app(settings)
-        await _run(app, stop)
+        await run_app(app, stop)
 
 
-async def _run(app: MonitorApp, stop: asyncio.Event) -> None:
+def stop_on_signals(stop: asyncio.Event) -> None:
+    """Set `stop` on SIGTERM and Ctrl-C."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+
+async def run_app(app: MonitorApp, stop: asyncio.Event) -> None:
+    """Run an app until `stop` is set; errors as of `run_worker`."""
     started = asyncio.ensure_future(app.start())
     stopping = asyncio.ensure_future(stop.wait())
     ended = asyncio.ensure_future(app.wait_until_stopped())
@@ -50,9 +56,11 @@ async def _run(app: MonitorApp, stop: asyncio.Event) -> None:
         began = asyncio.get_running_loop().time()
         if not started.done():
             started.cancel()
-        with contextlib.suppress(TimeoutError, asyncio.CancelledError, Exception):
+        try:
             async with asyncio.timeout(STOP_S):
                 await app.stop()
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 the process ends either way
+            log.warning("stopping was not clean: %r", error)
         log.info("stopped after %.1f s", asyncio.get_running_loop().time() - began)
         for task in (started, stopping, ended):
             task.cancel()

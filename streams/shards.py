@@ -12,8 +12,10 @@ import logging
 import secrets
 import time
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
+import msgspec
 from aiokafka import TopicPartition
 from faust.types import TP
 
@@ -25,9 +27,18 @@ from streams.errors import StateError
 from streams.ledger import Claim, Ledger, LedgerWriter, Message
 from streams.log_reader import read_log
 from streams.offsets import beginning_offsets
+from streams.patience import PASSING, until_done
 from streams.transport import Batch, Consumer
 
 log = logging.getLogger(__name__)
+
+
+def _pack(seen: dict[int, int], body: bytes) -> bytes:
+    return msgspec.msgpack.encode((seen, body))
+
+
+def _unpack(record: bytes) -> tuple[dict[int, int], bytes]:
+    return msgspec.msgpack.decode(record, type=tuple[dict[int, int], bytes])
 
 
 class OwnedShard:
@@ -48,8 +59,10 @@ class OwnedShard:
         self.changed = True
         self.told_at: int | None = None
         self.busy = asyncio.Lock()
+        #: For events that `rekey` sent on: partition of the originals → furthest offset seen.
+        self.seen: dict[int, int] = {}
         #: Dead letters that the broker has not acknowledged yet; a checkpoint waits for them.
-        self.unacknowledged: list[asyncio.Future[Any]] = []
+        self.unacknowledged: list[asyncio.Task[None]] = []
 
     @property
     def lag(self) -> int:
@@ -95,14 +108,18 @@ class Shards:
                 self.ledgers.pop(partition, None)
                 self.counters.forget_partitions([partition])
         for partition in sorted(wanted):
-            owned = self.owned.get(partition)
-            if owned is not None:
-                await self._catch_up(owned.ledger)
-                if owned.ledger.owner == owned.writer.claim and not owned.fenced:
-                    continue  # a rebalance that left the partition here
-                self.owned.pop(partition)
-                self.ledgers.pop(partition)
-            self.owned[partition] = await self._claim(partition)
+            await until_done(f"taking partition {partition} over", partial(self._take_over, partition))
+
+    async def _take_over(self, partition: int) -> None:
+        owned = self.owned.get(partition)
+        if owned is not None:
+            await self._catch_up(owned.ledger)
+            owned.ledger.release()
+            if owned.ledger.owner == owned.writer.claim and not owned.fenced:
+                return  # a rebalance that left the partition here
+            self.owned.pop(partition)
+            self.ledgers.pop(partition)
+        self.owned[partition] = await self._claim(partition)
 
     async def _catch_up(self, ledger: Ledger) -> None:
         """Read what was written to a changelog since it was read last."""
@@ -125,7 +142,8 @@ class Shards:
             log.info("partition %d was claimed by another worker at the same moment; trying again", partition)
         found = ledger.state()
         try:
-            shard = state.load(self.rules, self._salt, found.records)
+            bodies = [_unpack(record) for record in found.records]
+            shard = state.load(self.rules, self._salt, [body for _, body in bodies])
         except state.UnknownVersionError as error:
             msg = f"{self._changelog}-{partition}: {error}"
             raise StateError(msg, remedy="run the release that wrote it, or start over with another kafka.group") from error
@@ -138,7 +156,9 @@ class Shards:
             shard.visitors.table.size,
             offset,
         )
-        return OwnedShard(partition, shard, LedgerWriter(claim, found), ledger, offset)
+        owned = OwnedShard(partition, shard, LedgerWriter(claim, found), ledger, offset)
+        owned.seen = bodies[-1][0] if bodies else {}
+        return owned
 
     async def _first_offset(self, partition: int, saved: int | None) -> int:
         tp = TopicPartition(self.topic, partition)
@@ -185,30 +205,45 @@ class Shards:
         futures = [
             await producer.send(self._changelog, key, value, partition, None, None) for key, value in messages
         ]
-        return [(await future).offset for future in futures]
+        return [found.offset for found in await asyncio.gather(*futures)]
 
     async def checkpoint(self, owned: OwnedShard) -> None:
-        """Save what changed, wait for the broker, then commit."""
+        """Save what changed, wait for the broker, then commit.
+
+        Once begun it must end: if it is cancelled, the shard no longer knows what is saved and is loaded anew.
+        """
         async with owned.busy:
             if owned.fenced or owned.next_offset == owned.saved_offset:
                 return
-            began = time.monotonic()
-            offset = owned.next_offset
-            dead_letters, owned.unacknowledged = owned.unacknowledged, []
-            owned.shard.forget()
-            messages = owned.writer.checkpoint(offset, state.delta(owned.shard))
-            slices = 0
-            while (number := owned.writer.wants_slice(slices)) is not None:
-                messages += owned.writer.slice(offset, state.slice_of(owned.shard, number))
-                slices += 1
-            await asyncio.gather(*dead_letters)
-            offsets = await self._write(owned.partition, messages)
-            if not await self._still_ours(owned, offsets):
-                return
-            owned.saved_offset = offset
-            await self.app.consumer.commit_batches({TP(self.topic, owned.partition): offset})
-            self.counters.committed_offset[owned.partition] = offset
-            self.counters.checkpoint_done(time.monotonic() - began, time.time())
+            try:
+                await self._save(owned)
+            except BaseException:
+                owned.fenced = True
+                raise
+
+    async def _save(self, owned: OwnedShard) -> None:
+        began = time.monotonic()
+        offset, partition = owned.next_offset, owned.partition
+        dead_letters, owned.unacknowledged = owned.unacknowledged, []
+        owned.shard.forget()
+        messages = owned.writer.checkpoint(offset, _pack(owned.seen, state.delta(owned.shard)))
+        slices = 0
+        while (number := owned.writer.wants_slice(slices)) is not None:
+            messages += owned.writer.slice(offset, _pack(owned.seen, state.slice_of(owned.shard, number)))
+            slices += 1
+        await asyncio.gather(*dead_letters)
+        # Repeated as a whole: the same records again, in order, change nothing.
+        offsets = await until_done(f"saving partition {partition}", lambda: self._write(partition, messages))
+        if not await until_done(f"checking partition {partition}", lambda: self._still_ours(owned, offsets)):
+            return
+        owned.saved_offset = offset
+        try:
+            await self.app.consumer.commit_batches({TP(self.topic, partition): offset})
+        except PASSING as error:  # the state is safe; the next commit covers this one
+            log.warning("committing partition %d failed (%s); the next checkpoint commits it", partition, error)
+        else:
+            self.counters.committed_offset[partition] = offset
+        self.counters.checkpoint_done(time.monotonic() - began, time.time())
 
     async def _still_ours(self, owned: OwnedShard, offsets: list[int]) -> bool:
         """Whether nobody has written to the log beside us; if somebody has, whether the claim still holds."""
@@ -229,4 +264,12 @@ class Shards:
         for owned in list(self.owned.values()):
             await self.checkpoint(owned)
         if self.forwarded:
-            await self.app.consumer.commit_batches(self.forwarded)
+            try:
+                await self.app.consumer.commit_batches(self.forwarded)
+            except PASSING as error:
+                log.warning("committing passed-on events failed (%s); the next checkpoint commits them", error)
+
+    def abandon(self) -> None:
+        """Forget all shards: their partitions go elsewhere, or are loaded anew from what is saved."""
+        self.owned.clear()
+        self.ledgers.clear()

@@ -17,6 +17,7 @@ differs from the stock driver, and why:
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Mapping
 from typing import Any, Protocol, cast
@@ -28,6 +29,8 @@ from faust.types import TP, AppT, ConsumerMessage
 
 from streams.offsets import beginning_offsets, end_offsets
 
+#: Where Faust's own lines about starting and stopping of services go.
+_FRAMEWORK = logging.getLogger("faust")
 #: Longest wait of the broker for a Fetch without data, milliseconds.
 FETCH_MAX_WAIT_MS = 50
 
@@ -158,6 +161,8 @@ def _aborted(unread: Any, stored: Any) -> bool:
 class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     """The thread in which aiokafka's consumer runs."""
 
+    logger = _FRAMEWORK
+
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
@@ -187,6 +192,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
 class Consumer(driver.Consumer):  # type: ignore[misc]
     """Faust's consumer, for batched and other topics."""
+
+    logger = _FRAMEWORK
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -235,6 +242,8 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
 
 class Producer(driver.Producer):  # type: ignore[misc]
     """Faust's producer; it makes no topics."""
+
+    logger = _FRAMEWORK
 
     async def create_topic(self, topic: str, *args: Any, **kwargs: Any) -> None:
         """Nothing: all topics exist before the app starts."""
