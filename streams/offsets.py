@@ -1,4 +1,4 @@
-"""First and end offsets of partitions, right on every broker.
+"""First, end and committed offsets of partitions, right on every broker.
 
 `ListOffsets(latest)` cannot be trusted everywhere: the embedded broker answers with the base offset of the
 last batch plus one, so a reader that stops there silently loses the rest of that batch. The high watermark of
@@ -68,14 +68,38 @@ async def beginning_offsets(
         return {tp: int(first[tp]) for tp in wanted}
 
 
+async def committed_offsets(
+    bootstrap: str,
+    group: str,
+    partitions: Iterable[TopicPartition],
+    *,
+    timeout_s: float = 30.0,
+    **client_kwargs: Any,
+) -> dict[TopicPartition, int]:
+    """What a consumer group has committed; without the partitions of which it has not.
+
+    Looks on from outside: it neither joins the group nor commits. Arguments and errors as in `end_offsets`.
+    """
+    wanted = sorted(set(partitions))
+    if not wanted:
+        return {}
+    async with _reader(bootstrap, wanted, timeout_s, client_kwargs, group) as consumer:
+        found = {tp: await consumer.committed(tp) for tp in wanted}
+        return {tp: int(offset) for tp, offset in found.items() if offset is not None}
+
+
 @asynccontextmanager
 async def _reader(
-    bootstrap: str, partitions: list[TopicPartition], timeout_s: float, client_kwargs: dict[str, Any]
+    bootstrap: str,
+    partitions: list[TopicPartition],
+    timeout_s: float,
+    client_kwargs: dict[str, Any],
+    group: str | None = None,
 ) -> AsyncIterator[AIOKafkaConsumer]:
-    """A consumer outside any group, whose failures are one `BrokerError`."""
+    """A consumer that joins no group, whose failures are one `BrokerError`."""
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap,
-        group_id=None,
+        group_id=group,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         fetch_min_bytes=1,

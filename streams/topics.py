@@ -99,11 +99,14 @@ class TopicAdmin:
             raise TopicError(msg, remedy=f"create it by hand, or change what is refused:\n    {command}")
         await self._wait_for_leaders(set(wanted))
 
+    async def cluster_id(self) -> str:
+        """Id of the cluster."""
+        return str((await self._client.describe_cluster()).get("cluster_id"))
+
     async def config(self, topics: Iterable[str], key: str) -> dict[str, str]:
         """One setting of each topic; without those of which the broker does not tell it."""
         names = list(topics)
-        cluster_id = str((await self._client.describe_cluster()).get("cluster_id"))
-        if not names or cluster_id.startswith(CLUSTER_ID_PREFIX):
+        if not names or (await self.cluster_id()).startswith(CLUSTER_ID_PREFIX):
             return {}  # the embedded broker has no settings, and drops the connection at this question
         answers = await self._client.describe_configs(
             [ConfigResource(ConfigResourceType.TOPIC, name, {key: None}) for name in names]

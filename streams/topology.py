@@ -50,9 +50,9 @@ _COMPACTED = {
     "segment.bytes": str(32 * _MIB),
     "segment.ms": "600000",
 }
-#: A dead letter is the rejected message plus headers: larger than the largest event (1 MiB by default).
-_DEAD_LETTER = {**_BY_ARRIVAL, "retention.ms": str(14 * _DAY_MS), "max.message.bytes": str(2 * _MIB)}
-_KEYED = {**_BY_ARRIVAL, "retention.ms": str(7 * _DAY_MS), "max.message.bytes": str(2 * _MIB)}
+#: A dead letter is as large as what a publisher sent, with headers; the source's limit may have been raised.
+_DEAD_LETTER = {**_BY_ARRIVAL, "retention.ms": str(14 * _DAY_MS), "max.message.bytes": str(16 * _MIB)}
+_KEYED = {**_BY_ARRIVAL, "retention.ms": str(7 * _DAY_MS), "max.message.bytes": str(16 * _MIB)}
 _ALERTS = {**_BY_ARRIVAL, "retention.ms": str(365 * _DAY_MS)}
 _COMMANDS = {**_BY_ARRIVAL, "retention.ms": str(7 * _DAY_MS)}
 
@@ -184,8 +184,8 @@ async def _ensure(
     admin: TopicAdmin, topology: Topology, wanted: int, replication_factor: int, *, create: bool
 ) -> int:
     found = await admin.partitions()
-    specs = _checked(admin.bootstrap, topology, wanted, found)
-    await _check_compaction(admin, [s for s in specs if s.name in found])
+    specs = check_shapes(admin.bootstrap, topology, wanted, found)
+    await check_compaction(admin, [s for s in specs if s.name in found])
     missing = [s for s in specs if s.name not in found]
     if missing and not create:
         names = ", ".join(s.name for s in missing)
@@ -197,14 +197,24 @@ async def _ensure(
     if missing:
         await admin.create(missing, replication_factor)
         found = await admin.partitions()  # another worker may have been faster, with another configuration
-        _checked(admin.bootstrap, topology, wanted, found)
+        check_shapes(admin.bootstrap, topology, wanted, found)
     return found[topology.consumed]
 
 
-def _checked(
+def check_shapes(
     bootstrap: str, topology: Topology, wanted: int, found: Mapping[str, int]
 ) -> tuple[TopicSpec, ...]:
-    """What all topics must look like, given those that exist; TopicError if one of these does not."""
+    """What all topics must look like, given those that exist.
+
+    Args:
+        bootstrap: For the commands in the remedy.
+        topology: Their names.
+        wanted: Partitions of the consumed topic if it does not exist yet.
+        found: Topic → number of partitions, of those that exist.
+
+    Raises:
+        TopicError: One of these does not.
+    """
     specs = topology.specs(found.get(topology.consumed, wanted))
     for spec in specs:
         if spec.exact and found.get(spec.name, spec.partitions) != spec.partitions:
@@ -212,7 +222,7 @@ def _checked(
     return specs
 
 
-async def _check_compaction(admin: TopicAdmin, existing: list[TopicSpec]) -> None:
+async def check_compaction(admin: TopicAdmin, existing: list[TopicSpec]) -> None:
     """TopicError if a topic that holds state would lose it by retention."""
     compacted = [s.name for s in existing if s.configs.get("cleanup.policy") == "compact"]
     for name, policy in (await admin.config(compacted, "cleanup.policy")).items():
