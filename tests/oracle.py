@@ -8,9 +8,12 @@ The rules, where the design leaves something open:
 
 - **Partition.** All state is one partition's: lateness, repeats, visitors. Numbers of partitions add up.
 - **Late.** The watermark of a partition is the latest event time *counted* there. An event with t <
-  watermark − allowed_lateness at its arrival is counted nowhere; at exactly that distance it counts.
+  watermark − allowed_lateness at its arrival is counted nowhere; at exactly that distance it counts. Under
+  `clock: wall` the watermark is never ahead of the clock: one publisher whose clock runs ahead must not make
+  everyone else late.
 - **Repeat by event_id.** An event whose id was counted with |Δt| ≤ dedupe_window is dropped wholly: it
-  moves no watermark, no visitor, and its own id and transaction are not remembered.
+  moves no watermark, no visitor, and its own id and transaction are not remembered. A repeat that is late
+  too goes to the counter of repeats.
 - **Repeat by transaction_id.** A conversion of a goal whose transaction was counted for the same goal (of
   any visitor of the partition) with |Δt| ≤ longest window does not count: no conversion, converter,
   revenue, converting session. The event itself still counts as a visit. The first to arrive counts,
@@ -158,22 +161,23 @@ class Admitted:
     late: int = 0
 
 
-def admit(config: Config, events: Iterable[Raw]) -> Admitted:
-    """Judges the events of one partition in order of arrival."""
+def admit(config: Config, events: Iterable[Raw], now: int | None = None) -> Admitted:
+    """Judges the events of one partition in order of arrival, at a wall clock of `now` (None: no clock)."""
     result = Admitted([])
     watermark: int | None = None
     ids: dict[str, list[int]] = defaultdict(list)
     transactions: dict[tuple[str, str], list[int]] = defaultdict(list)
     for event in events:
         t = event["timestamp"]
-        if watermark is not None and t < watermark - config.lateness:
-            result.late += 1
-            continue
         event_id = event.get("event_id")
         if event_id is not None:
             if any(abs(t - before) <= config.dedupe for before in ids[event_id]):
                 result.duplicates += 1
                 continue
+        if watermark is not None and t < min(watermark, now or watermark) - config.lateness:
+            result.late += 1
+            continue
+        if event_id is not None:
             ids[event_id].append(t)
         counted = Counted(t, event["visitor_id"], event.get("session_id"), {}, [], {})
         for dimension, given in config.dimensions.items():
@@ -315,10 +319,12 @@ def holds(window: int, at: int, t: int) -> bool:
     return at // pane - window // pane < t // pane <= at // pane
 
 
-def rows(keys: Raw, partitions: Sequence[Iterable[Raw]], at: int | None = None) -> list[Row]:
+def rows(
+    keys: Raw, partitions: Sequence[Iterable[Raw]], at: int | None = None, now: int | None = None
+) -> list[Row]:
     """All rows at time `at` (default: the latest event time counted), from all events of each partition."""
     config = Config.of(keys)
-    counted = [admit(config, events).counted for events in partitions]
+    counted = [admit(config, events, now).counted for events in partitions]
     latest = max((e.t for events in counted for e in events), default=0)
     at = latest if at is None else at
     if at < latest:

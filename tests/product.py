@@ -11,14 +11,12 @@ import msgspec
 
 from monitor import state
 from monitor.counts import Counts
-from monitor.fields import default_field
-from monitor.goals import Goal
-from monitor.rules import Dimension, Rules
+from monitor.rules import Rules
 from monitor.shard import Shard
 from monitor.snapshot import Row
 from monitor.totals import Totals
-from monitor.windows import Window, parse_duration
 from streams.events import Decoder
+from streams.settings import parse_settings
 
 Keys = Mapping[str, Any]
 
@@ -27,49 +25,24 @@ SALT = b"salt of the tests"
 FAR = 4_000_000_000_000
 
 
-def rules_of(keys: Mapping[str, Any]) -> Rules:
-    """The product's rules for the counting keys of a config file."""
-    durations = {
-        f"{name}_ms": parse_duration(keys[name])
-        for name in ("allowed_lateness", "idle_after", "session_gap", "dedupe_window", "max_in_future")
-        if name in keys
-    }
-    return Rules(
-        windows=tuple(Window.parse(text) for text in keys.get("windows", ["1m", "5m", "1h", "24h"])),
-        goals=tuple(_goal(name, given) for name, given in keys["goals"].items()),
-        dimensions=tuple(
-            Dimension(
-                name, (given or {}).get("field") or default_field(name), (given or {}).get("max_values", 50)
-            )
-            for name, given in keys.get("dimensions", {}).items()
-        ),
-        clock=keys.get("clock", "event"),
-        **durations,
-    )
-
-
-def _goal(name: str, given: Mapping[str, Any]) -> Goal:
-    match = tuple(
-        (path, frozenset(map(str, wanted)) if isinstance(wanted, list) else frozenset([str(wanted)]))
-        for path, wanted in given["match"].items()
-    )
-    return Goal(
-        name, given.get("kind", "macro"), match, given.get("revenue"), given.get("default_currency", "USD")
-    )
+def rules_of(keys: Keys) -> Rules:
+    """The product's rules for counting keys of a config file (JSON is YAML); only events move time."""
+    return parse_settings(json.dumps({"clock": "event", **keys}), {}).rules
 
 
 class Partition:
     """A shard of the product, fed with events as the oracle gets them."""
 
-    def __init__(self, keys: Keys) -> None:
+    def __init__(self, keys: Keys, now: int = FAR) -> None:
         self.rules = rules_of(keys)
+        self.now = now
         self.shard = Shard(self.rules, SALT)
 
     def apply(self, events: Sequence[Mapping[str, Any]]) -> tuple[int, int, int]:
         """Counts one batch; how many events were counted, repeated, late."""
-        decoded = Decoder(self.rules).decode([json.dumps(event).encode() for event in events], FAR)
+        decoded = Decoder(self.rules).decode([json.dumps(event).encode() for event in events], self.now)
         assert not decoded.rejected, decoded.rejected
-        applied = self.shard.apply(decoded.events, FAR)
+        applied = self.shard.apply(decoded.events, self.now)
         return applied.counted, applied.duplicates, applied.late
 
 

@@ -364,7 +364,7 @@ def test_a_pause_of_the_session_gap_is_the_same_session_and_a_longer_one_is_not(
 
 
 def test_a_late_event_joins_two_sessions(count: Count) -> None:
-    rules = keys(session_gap="20s")
+    rules = keys(session_gap="20s", allowed_lateness="15s", max_in_future="1s")
     events = [buy("v", NOON), view("v", NOON + 30 * SECOND), view("v", NOON + 15 * SECOND)]
     assert numbers(count(rules, [events[:2]]), "1m")["sessions"] == 2
     found = numbers(count(rules, [events]), "1m")
@@ -372,7 +372,7 @@ def test_a_late_event_joins_two_sessions(count: Count) -> None:
 
 
 def test_joined_sessions_that_both_converted_are_one_converting_session(count: Count) -> None:
-    rules = keys(session_gap="20s")
+    rules = keys(session_gap="20s", allowed_lateness="15s", max_in_future="1s")
     events = [buy("v", NOON), buy("v", NOON + 30 * SECOND), view("v", NOON + 15 * SECOND)]
     assert numbers(count(rules, [events[:2]]), "1m")["purchase.converting_sessions"] == 2
     assert numbers(count(rules, [events]), "1m")["purchase.converting_sessions"] == 1
