@@ -174,8 +174,8 @@ def _alert(alert: Mapping[str, Any]) -> Text:
 
 
 def _status(level: str, words: str) -> Text:
-    sign, colour = LEVELS.get(level, LEVELS["unknown"])
-    return Text(f"{sign} {printable(words)}", style=colour)
+    sign, colour = LEVELS.get(level, ("", ""))
+    return Text(f"{sign} {printable(words)}".strip(), style=colour)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

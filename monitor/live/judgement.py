@@ -87,7 +87,7 @@ def headline(
     if not snapshot.complete:
         text = "Some partitions have not reported since the start: numbers are too low until they do."
         return _said("warn", "Not all data is in yet", text)
-    return _of_quiet(goals)
+    return _of_quiet(snapshot, goals)
 
 
 def _of_alerts(alerts: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -99,7 +99,10 @@ def _of_alerts(alerts: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return _said(level, alert_title(first), str(first.get("summary") or "") + more)
 
 
-def _of_quiet(goals: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def _of_quiet(snapshot: Snapshot, goals: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    if not snapshot.detection:
+        text = "No detector watches these goals, so whether their rates are normal is not said."
+        return _said("unknown", "Rates are live", text)
     judged = [str(goal["title"]) for goal in goals if goal["level"] == "ok"]
     learning = [str(goal["title"]) for goal in goals if goal["level"] != "ok"]
     if not judged:

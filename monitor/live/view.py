@@ -61,6 +61,7 @@ def live_view(snapshot: Snapshot, rules: Rules, history: History, window: str) -
         "clock": rules.clock,
         "visitors": whole.visitors,
         "sessions": whole.sessions,
+        "watched": bool(snapshot.detection),
         "headline": headline(snapshot, goals, scene.alerts),
         "goals": goals,
         "alerts": [_alert(alert) for alert in sorted(snapshot.alerts, key=_is_over)[:MAX_ALERTS]],
@@ -78,7 +79,7 @@ def _goal(scene: _Scene, whole: Row, name: str, kind: str) -> dict[str, Any]:
         for row in scene.rows.values()
         if row.dimension != ALL and row.visitors
     ]
-    segments.sort(key=lambda s: (-(s["missing"] or 0.0), -s["visitors"], s["dimension"], s["value"]))
+    segments.sort(key=_most_lost_first)
     return {
         "name": name,
         "title": title_of(name),
@@ -99,6 +100,11 @@ def _goal(scene: _Scene, whole: Row, name: str, kind: str) -> dict[str, Any]:
     }
 
 
+def _most_lost_first(segment: Mapping[str, Any]) -> tuple[object, ...]:
+    missing = segment["missing"] or 0.0
+    return segment["level"] != "bad", -missing, -segment["visitors"], segment["dimension"], segment["value"]
+
+
 def _blamed(alerts: list[Mapping[str, Any]]) -> dict[tuple[str, str], float]:
     """Segment → share (0..1) of the loss that active alerts ascribe to it."""
     blamed: dict[tuple[str, str], float] = {}
@@ -117,7 +123,7 @@ def _segment(scene: _Scene, row: Row, goal: str, share: float | None) -> dict[st
     numbers = _numbers(row, counts)
     below = expected is not None and numbers["upper"] is not None and numbers["upper"] < expected
     missing = expected * row.visitors - counts.converters if expected is not None and below else None
-    level, status = judge(seen)
+    level, status = judge(seen) if seen is not None else ("none", "")
     if share is not None:
         level, status = "bad", f"{share * 100:.0f} % of the loss"
     elif level == "ok" and below:

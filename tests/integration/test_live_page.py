@@ -1,6 +1,6 @@
 """The live page in a real browser: the same numbers, whatever happens to the worker, for every kind of user.
 
-`LIVE_PAGE_PICTURES=docs/images` in the environment keeps the screenshots that the documentation shows.
+`LIVE_PAGE_PICTURES=docs/img` in the environment keeps the screenshots that the documentation shows.
 """
 
 from __future__ import annotations
@@ -277,10 +277,12 @@ async def test_by_keyboard_alone(page: Page, worker: Worker) -> None:
 
     await tab_to("input[name=window]")
     await page.press("ArrowRight")
-    await page.until("document.querySelector('#segments-title').textContent.includes('1 hour')")
+    await page.until("document.querySelector('#segments-title').textContent.includes('last hour')")
     await tab_to(".goal[data-goal=add_to_cart]")
     await page.press("Enter")
-    await page.until("document.querySelector('#chart-title').textContent === 'Add to cart rate, last hour'")
+    await page.until(
+        "document.querySelector('#chart-title').textContent === 'Add to cart rate, last 10 minutes'"
+    )
     assert await page.run("document.activeElement.getAttribute('aria-pressed')") == "true"
     await tab_to("svg")
     await page.press("ArrowLeft")
@@ -307,7 +309,7 @@ async def test_a_screen_reader_hears_what_the_eye_sees(page: Page, worker: Worke
     assert headings[:3] == [
         "Conversion monitor",
         "Purchase rate fell",
-        "Conversion rate of each goal in the last 5 minutes",
+        "Conversion rate of each goal, last 5 minutes",
     ]
     buttons = [name for role, name in heard if role == "button"]
     assert len(buttons) == 3

@@ -155,7 +155,7 @@ def test_headlines_before_there_is_anything_to_judge() -> None:
     assert headline(empty_snapshot(RULES), [], [])["title"] == "Waiting for the first event"
     learning = tuple(DetectionRow(goal.name, "all", "all") for goal in RULES.goals)
     assert view(shop(detection=learning))["headline"]["title"] == "Learning what is normal"
-    assert view(shop(detection=()))["headline"]["title"] == "Learning what is normal"
+    assert view(shop(detection=()))["headline"]["title"] == "Rates are live"
     assert view(shop(complete=False))["headline"]["title"] == "Not all data is in yet"
 
 

@@ -8,6 +8,11 @@ const SVG = "http://www.w3.org/2000/svg";
 const EDGE = { top: 12, right: 14, bottom: 26, left: 46 };
 /** Points further apart than this many steps are not joined: nothing was seen between them. */
 const GAP_STEPS = 4;
+/** A young history is shown wider, but never wider than this (seconds). */
+const SHORTEST_SPAN = 300;
+/** Seconds between labels of the time axis: the first that leaves each this many pixels. */
+const TIME_STEPS = [60, 120, 300, 600, 1200, 1800];
+const LABEL_WIDTH = 72;
 
 export class RateChart {
   constructor(parent) {
@@ -46,9 +51,10 @@ export class RateChart {
     this.size = { width, height };
     this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     const end = points.length ? points[points.length - 1].time : 0;
-    const start = end - span;
+    this.span = points.length ? Math.min(span, Math.max(end - points[0].time, SHORTEST_SPAN)) : span;
+    const start = end - this.span;
     const top = ceiling(points);
-    this.x = (t) => EDGE.left + ((t - start) / span) * (width - EDGE.left - EDGE.right);
+    this.x = (t) => EDGE.left + ((t - start) / this.span) * (width - EDGE.left - EDGE.right);
     this.y = (r) => height - EDGE.bottom - (Math.min(r, top.max) / top.max) * (height - EDGE.top - EDGE.bottom);
     const parts = [...this.grid(top, start, end)];
     if (!points.length) {
@@ -91,7 +97,8 @@ export class RateChart {
       yield label(`${trimmed(tick)} %`, EDGE.left - 8, y + 4, "tick", "end");
     }
     if (!end) return;
-    const every = width < 480 ? 1200 : 600;
+    const second = (width - EDGE.left - EDGE.right) / this.span;
+    const every = TIME_STEPS.find((s) => s * second >= LABEL_WIDTH) ?? TIME_STEPS[TIME_STEPS.length - 1];
     const zone = new Date(end * 1000).getTimezoneOffset() * 60;
     for (let t = Math.ceil((start - zone) / every) * every + zone; t <= end; t += every) {
       const x = this.x(t);
@@ -108,13 +115,14 @@ export class RateChart {
     const box = this.svg.getBoundingClientRect();
     const share = (event.clientX - box.left - EDGE.left) / (box.width - EDGE.left - EDGE.right);
     const end = this.data.points[this.data.points.length - 1].time;
-    this.moveTo(nearest(this.data.points, end - this.data.span * (1 - share)));
+    this.moveTo(nearest(this.data.points, end - this.span * (1 - share)));
   }
 
   key(event) {
     const last = (this.data?.points.length ?? 0) - 1;
     const from = this.cursor ?? last;
-    const to = { ArrowLeft: from - 4, ArrowRight: from + 4, Home: 0, End: last }[event.key];
+    const stride = last > 40 ? 4 : 1;
+    const to = { ArrowLeft: from - stride, ArrowRight: from + stride, Home: 0, End: last }[event.key];
     if (event.key === "Escape") this.moveTo(null);
     if (to === undefined || last < 0) return;
     event.preventDefault();

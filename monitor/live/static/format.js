@@ -59,11 +59,12 @@ export function moment(seconds, withSeconds = false) {
   return date.toDateString() === new Date().toDateString() ? text : `${day.format(date)}, ${text}`;
 }
 
-/** "5m" → "5 minutes"; names that are not of that form stay. */
-export function windowName(name) {
-  const parts = /^(\d+)([smhd])$/.exec(name);
-  if (!parts) return name;
-  return `${parts[1]} ${unitNames[parts[2]]}${parts[1] === "1" ? "" : "s"}`;
+/** "5m" → "last 5 minutes", "1h" → "last hour"; names that are not of that form stay. */
+export function last(window) {
+  const parts = /^(\d+)([smhd])$/.exec(window);
+  if (!parts) return `last ${window}`;
+  const unit = unitNames[parts[2]];
+  return parts[1] === "1" ? `last ${unit}` : `last ${parts[1]} ${unit}s`;
 }
 
 /** Conversions lost or missing: one decimal below ten. */

@@ -2,7 +2,7 @@
 
 import { RateChart } from "./chart.js";
 import { attribute, make, text } from "./dom.js";
-import { count, moment, windowName } from "./format.js";
+import { count, last, moment } from "./format.js";
 import { alerts, banner, cards, chartTable, funnel, segments } from "./parts.js";
 
 /** The server gives a sign of life every 15 s; after this long without one the connection is opened anew. */
@@ -142,20 +142,19 @@ function draw() {
 function drawNow() {
   const { view } = page;
   const goal = view.goals.find((g) => g.name === page.goal) ?? view.goals.find((g) => g.level === "bad") ?? view.goals[0];
-  const over = `in the last ${windowName(view.window)}`;
   windowChoice(view);
   banner(find("banner"), view.headline);
   cards(find("cards"), view, goal.name, choose);
-  text(find("goals-title"), `Conversion rate of each goal ${over}`);
-  text(find("chart-title"), `${goal.title} rate, last hour`);
-  text(find("funnel-title"), `From visitors to goals, last ${windowName(view.window)}`);
-  text(find("segments-title"), `${goal.title} by segment, last ${windowName(view.window)}`);
+  text(find("goals-title"), `Conversion rate of each goal, ${last(view.window)}`);
+  text(find("funnel-title"), `From visitors to goals, ${last(view.window)}`);
+  text(find("segments-title"), `${goal.title} by segment, ${last(view.window)}`);
   funnel(find("funnel"), view);
   text(find("sessions"), `${count(view.sessions)} session${view.sessions === 1 ? "" : "s"}`);
   segments(find("segments"), find("more-segments"), goal);
-  alerts(find("alerts"), view.alerts);
+  alerts(find("alerts"), view);
   find("alerts-unit").hidden = !view.alerts.length || view.window === "1m";
   const data = chartData(view, goal);
+  text(find("chart-title"), `${goal.title} rate, ${covered(data)}`);
   chart.show(data);
   chartTable(find("chart-table"), data);
   const sign = { bad: "▼ ", warn: "! " }[view.headline.level] ?? "";
@@ -176,12 +175,18 @@ function chartData(view, goal) {
   const series = [...points.keys()].sort((a, b) => a - b).map((time) => points.get(time)[goal.name]);
   const ofGoal = view.alerts.filter((a) => a.goal === goal.name && a.onset_at);
   return {
-    title: `${goal.title} rate per visitor of the last ${windowName(view.window)}`,
+    title: `${goal.title} rate per visitor of the ${last(view.window)}`,
     step,
     span,
     points: series.filter(Boolean),
     alerts: ofGoal.map((a) => ({ onset: a.onset_at, end: a.active ? null : a.resolved_at })),
   };
+}
+
+/** How far back the chart reaches: a young worker has no hour to show yet. */
+function covered({ points, span }) {
+  const seconds = points.length ? points[points.length - 1].time - points[0].time : span;
+  return seconds > 0.9 * span ? last(`${span / 3600}h`) : last(`${Math.max(1, Math.round(seconds / 60))}m`);
 }
 
 function windowChoice(view) {
@@ -197,7 +202,7 @@ function makeChoice(name) {
   input.type = "radio";
   input.name = "window";
   input.value = name;
-  input.setAttribute("aria-label", `last ${windowName(name)}`);
+  input.setAttribute("aria-label", last(name));
   input.addEventListener("change", () => {
     page.window = name;
     remember("window", name);

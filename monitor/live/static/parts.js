@@ -124,13 +124,13 @@ function makeSegment() {
   return make("tr", "", name, ...["number", "number", "number wide", "number"].map((c) => make("td", c)), status);
 }
 
-export function alerts(parent, records) {
+export function alerts(parent, { alerts: records, watched }) {
   list(parent, records.length ? records : [{ alert_id: "none" }], (a) => String(a.alert_id), makeAlert, (item, a) => {
     const [title, when, sentence, where] = item.children;
     if (a.alert_id === "none") {
-      attribute(item, "data-level", "ok");
-      text(title, "No alert");
-      text(sentence, "One appears here as soon as a fall is proven.");
+      attribute(item, "data-level", watched ? "ok" : "unknown");
+      text(title, watched ? "No alert" : "Not watched");
+      text(sentence, watched ? "One appears here as soon as a fall is proven." : "No detector watches these goals.");
       return;
     }
     attribute(item, "data-level", a.active ? a.level : "over");
