@@ -99,9 +99,8 @@ async def wait_for_broker(
 async def try_broker(bootstrap: str, **client_kwargs: Any) -> str | None:
     """Asks for the cluster's metadata once; None if a broker answered, else why not."""
     # A bare connection first: its error says more than the client's, which also logs each refused try.
-    refused = [await _refusal(address.strip()) for address in bootstrap.split(",")]
-    if None not in refused:
-        return "; ".join(sorted({reason for reason in refused if reason}))
+    if reason := await unreachable(bootstrap):
+        return reason
     admin = AIOKafkaAdminClient(
         bootstrap_servers=bootstrap, request_timeout_ms=REQUEST_TIMEOUT_MS, **client_kwargs
     )

@@ -1,20 +1,37 @@
-"""Runs a command that must not outlive its parent, where the kernel cannot see to it (macOS, Windows).
+"""Two ways to let a child die with its parent, however that happens: by the kernel, or by a pipe.
 
-Run as a script: `python deathwatch.py COMMAND ARGUMENT…`. The parent holds the other end of our standard
-input and never writes to it; when it dies, however that happens, the pipe closes and the command is killed.
-On Linux `prctl(PR_SET_PDEATHSIG)` does the same without a process in between, see `streams/embedded.py`.
+On Linux the kernel does it (`dies_with_parent`). Elsewhere (macOS, Windows) this module is run as a script
+between the two: `python deathwatch.py COMMAND ARGUMENT…`. The parent holds the other end of our standard input
+and never writes to it; when it dies the pipe closes, and the command is killed.
 
 Imports nothing of the project, so that it starts fast.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType
+
+_PR_SET_PDEATHSIG = 1
+
+
+def dies_with_parent() -> Callable[[], None]:
+    """The `preexec_fn` of a child that the kernel shall kill when its parent dies (Linux only)."""
+    parent = os.getpid()
+    prctl = ctypes.CDLL(None).prctl
+
+    def hook() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # it died before the line above
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return hook
 
 
 def main(command: list[str]) -> int:

@@ -15,18 +15,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import errno
 import os
 import re
 import secrets
-import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -56,7 +53,6 @@ SELF_TEST_RECORDS = 500
 #: What it sees of our environment: no variables that it would read as settings (`STORAGE_ENGINE`, `OTEL_…`).
 PASSED_ENVIRONMENT = ("PATH", "HOME", "USERPROFILE", "SYSTEMROOT", "TMPDIR", "TEMP", "LANG")
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-PR_SET_PDEATHSIG = 1
 
 
 class EmbeddedBroker:
@@ -175,7 +171,7 @@ class EmbeddedBroker:
             stderr=subprocess.STDOUT,
             env={name: os.environ[name] for name in PASSED_ENVIRONMENT if name in os.environ},
             start_new_session=True,  # Ctrl-C is for us: the workers write their last checkpoint first
-            preexec_fn=None if self._by_pipe else dies_with_parent(),  # noqa: PLW1509 - it only calls prctl
+            preexec_fn=None if self._by_pipe else deathwatch.dies_with_parent(),  # noqa: PLW1509 - it only calls prctl
         )
         self._reader = threading.Thread(target=self._keep_output, args=(self._process,), daemon=True)
         self._reader.start()
@@ -293,16 +289,3 @@ def _port_in_use(port: int, why: str) -> PortError:
     return PortError(
         msg, remedy=f"choose another with --port, or 0 for any; `lsof -i :{port}` shows who has it"
     )
-
-
-def dies_with_parent() -> Callable[[], None]:
-    """The `preexec_fn` of a child that the kernel shall kill when its parent dies (Linux only)."""
-    parent = os.getpid()
-    prctl = ctypes.CDLL(None).prctl
-
-    def hook() -> None:
-        prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:  # it died before the line above
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    return hook

@@ -186,19 +186,26 @@ async def _ensure(
     found = await admin.partitions()
     specs = check_shapes(admin.bootstrap, topology, wanted, found)
     await check_compaction(admin, [s for s in specs if s.name in found])
-    missing = [s for s in specs if s.name not in found]
-    if missing and not create:
-        names = ", ".join(s.name for s in missing)
-        commands = "".join(
-            f"\n    {creation_command(admin.bootstrap, s, replication_factor)}" for s in missing
-        )
-        msg = f"no topic {names} on {admin.bootstrap}, and kafka.create_topics is false"
-        raise TopicError(msg, remedy=f"create what is missing:{commands}")
-    if missing:
-        await admin.create(missing, replication_factor)
-        found = await admin.partitions()  # another worker may have been faster, with another configuration
-        check_shapes(admin.bootstrap, topology, wanted, found)
+    # Who created a topic a moment ago may not see it listed yet. So the number that all others follow is made
+    # sure of first; asking for what is there already does no harm, and waits until it is listed.
+    for names in ({topology.topic, topology.consumed}, {s.name for s in specs}):
+        missing = [s for s in specs if s.name in names and s.name not in found]
+        if missing and not create:
+            raise _missing(admin.bootstrap, [s for s in specs if s.name not in found], replication_factor)
+        if missing:
+            await admin.create(missing, replication_factor)
+            found = (
+                await admin.partitions()
+            )  # another worker may have been faster, with another configuration
+            specs = check_shapes(admin.bootstrap, topology, wanted, found)
     return found[topology.consumed]
+
+
+def _missing(bootstrap: str, missing: list[TopicSpec], replication_factor: int) -> TopicError:
+    names = ", ".join(s.name for s in missing)
+    commands = "".join(f"\n    {creation_command(bootstrap, s, replication_factor)}" for s in missing)
+    msg = f"no topic {names} on {bootstrap}, and kafka.create_topics is false"
+    return TopicError(msg, remedy=f"create what is missing:{commands}")
 
 
 def check_shapes(

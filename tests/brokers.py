@@ -22,7 +22,8 @@ from pathlib import Path
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 
-from streams.embedded import HOST, dies_with_parent, free_port
+from streams.deathwatch import dies_with_parent
+from streams.embedded import HOST, free_port
 
 KAFKA_VERSION = "4.3.1"
 LOG4J_VERSION = "2.24.3"
@@ -235,7 +236,7 @@ class KafkaServer:
 
 
 async def create_topic(bootstrap: str, name: str, partitions: int = 1, **configs: str) -> None:
-    """Creates a topic with one replica; raises what the broker answers."""
+    """Creates a topic with one replica, returns when the broker lists it; raises what the broker answers."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=5_000)
     try:
         await admin.start()
@@ -244,6 +245,9 @@ async def create_topic(bootstrap: str, name: str, partitions: int = 1, **configs
             if code:
                 msg = f"{topic}: error {code} {rest}"
                 raise KafkaError(msg)
+        async with asyncio.timeout(10):
+            while name not in {t["topic"] for t in await admin.describe_topics(None) if t["partitions"]}:
+                await asyncio.sleep(0.02)
     finally:
         await admin.close()
 

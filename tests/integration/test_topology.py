@@ -43,6 +43,23 @@ async def test_unkeyed_source_of_one_partition_is_spread(broker, topic, group):
     assert found == {topic: 1, names.keyed: 4, names.shards_changelog: 4}
 
 
+async def test_source_that_is_not_listed_yet_still_gives_its_number_to_all_others(
+    broker, topic, group, monkeypatch
+):
+    """Right after a topic's creation a broker may not list it; state of another number would be of no use."""
+    names = Topology(topic, group)
+    await create_topic(broker.bootstrap, topic, 3)
+    listed, first = TopicAdmin.partitions, iter([{}])
+
+    async def empty_once(self, **kwargs):
+        return found if (found := next(first, None)) is not None else await listed(self, **kwargs)
+
+    monkeypatch.setattr(TopicAdmin, "partitions", empty_once)
+    assert await ensure_topics(broker.bootstrap, names, partitions=8) == 3
+    wanted = {s.name: s.partitions for s in names.specs(3)}
+    assert await partitions(broker.bootstrap, wanted) == wanted
+
+
 async def test_two_workers_at_once_both_succeed(broker, topic, group):
     names = Topology(topic, group)
     both = [ensure_topics(broker.bootstrap, names, partitions=4) for _ in range(2)]
