@@ -64,18 +64,19 @@ def run(total: Array, low: Array, steps: Array) -> Paths:
     return Paths(steps, lows)
 
 
-def thresholds(between_alarms: Array) -> Array:
+def thresholds(between_alarms: float, per_minute: Array) -> Array:
     """Threshold of each member of the bank, [drops, series].
 
-    The mean time between false alarms of a Poisson CUSUM, in expected conversions, is nearly
-    e^h ÷ I(d) − h ÷ |d + ln(1−d)|; solved for h.
+    The mean time between false alarms of a Poisson CUSUM is nearly (e^h ÷ I(d) − h ÷ |d + ln(1−d)|) ÷ μ; solved for h.
+    It is asked once a minute only, so at most about one independent chance a minute counts.
 
     Args:
-        between_alarms: Wanted expected conversions between two false alarms of a series, [series].
+        between_alarms: Wanted minutes between two false alarms of a series.
+        per_minute: Expected conversions a minute, [series].
     """
-    wanted = np.maximum(between_alarms, 1.0)[None] * BANK_COST
     info = INFORMATION[:, None]
     fall = np.abs(DROPS + LOG_REST)[:, None]
+    wanted = between_alarms * BANK_COST * per_minute / (1.0 + per_minute * info)
     h = np.log(wanted * info + 1.0)
     for _ in range(3):
         h = np.log((wanted + h / fall) * info + 1.0)

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from monitor.detection import exposure, learning, scan
+from monitor.detection import learning, scan
 from monitor.detection.config import DetectionConfig, SeriesKey, Span
 from monitor.detection.judge import Judge
 from monitor.detection.lifecycle import AlertChange, Incident
@@ -207,7 +207,10 @@ class Detector:
             for g, row in stops:
                 mine = self._columns[g]
                 where = mine if isinstance(cols, slice) else np.searchsorted(cols, mine)
-                out.append((row, g, self._handle(g, minute + row + 1, look.events[row, where] & self._allowed[mine], ex)))
+                bits = look.events[row, where] & self._allowed[mine]
+                recent = slice(max(row - 4, 0), row + 1)
+                traffic = look.visitors[recent, where].mean(0), look.usual[recent, where].mean(0)
+                out.append((row, g, self._handle(g, minute + row + 1, bits, ex, traffic)))
             unfinished = [g for g, row in stops if row < rows - 1]
             if not unfinished:
                 break
@@ -261,8 +264,10 @@ class Detector:
 
     # ---- events -------------------------------------------------------------------------------------------------
 
-    def _handle(self, g: int, now: int, bits: NDArray[np.uint8], ex: Expectation) -> list[AlertChange]:
-        """What a group's events of one minute mean."""
+    def _handle(
+        self, g: int, now: int, bits: NDArray[np.uint8], ex: Expectation, traffic: tuple[Array, Array]
+    ) -> list[AlertChange]:
+        """What a group's events of one minute mean; `traffic`: visitors lately and usually, of its series."""
         st, judge, name, cols = self._state, self._judge, self._groups[g], self._columns[g]
         out: list[AlertChange] = []
         back = [int(c) for c in cols[(bits & scan.RECOVERED) > 0]]
@@ -273,7 +278,9 @@ class Detector:
             out += judge.fell(st, ex, name, fell, now)
         w = self._whole[g]
         if w >= 0:
-            bit = int(bits[np.searchsorted(cols, w)])
+            at = int(np.searchsorted(cols, w))
+            bit = int(bits[at])
+            usual = float(traffic[0][at] / max(traffic[1][at], 1e-9))
             open_kinds = {i.kind: i for i in judge.open.get(name, [])}
             for ended, kind in (
                 (scan.TRAFFIC_BACK, "traffic_drop"), (scan.INTENT_OVER, "low_intent_traffic"), (scan.DATA_BACK, "stale"),
@@ -283,26 +290,19 @@ class Detector:
             if bit & scan.STALE and bool((st.gap[cols] > 0).all()):
                 out += judge.about_traffic(st, ex, w, "stale", now, [], 0.0)
             if bit & scan.TRAFFIC_FELL:
-                out += judge.about_traffic(st, ex, w, "traffic_drop", now, [], self._usual(w, now, ex))
+                out += judge.about_traffic(st, ex, w, "traffic_drop", now, [], usual)
             if bit & scan.LOW_INTENT and not any(i.is_rate for i in judge.open.get(name, [])):
-                brought = self._who_brought(cols, now, ex)
-                out += judge.about_traffic(st, ex, w, "low_intent_traffic", now, brought, self._usual(w, now, ex))
+                brought = self._who_brought(cols, *traffic)
+                out += judge.about_traffic(st, ex, w, "low_intent_traffic", now, brought, usual)
         for incident in list(judge.open.get(name, [])):
             if incident.next_review <= now:
                 out += judge.review(st, ex, incident, now)
         self._allow([g])
         return out
 
-    def _usual(self, c: int, now: int, ex: Expectation) -> float:
-        """Traffic ÷ its own seasonal expectation."""
-        fast = self._state.fast[c] * np.exp(-((now - 1) % 60 + 1) / exposure.FAST_MINUTES)
-        return float(fast / max(float(np.exp(ex.traffic[1][c])), 1e-9))
-
-    def _who_brought(self, cols: Ints, now: int, ex: Expectation) -> list[tuple[str, str, float]]:
-        """Segment that brought most of the visitors above the usual."""
-        decay = np.exp(-((now - 1) % 60 + 1) / exposure.FAST_MINUTES)
-        usual = np.nan_to_num(np.exp(ex.traffic[1][cols]), nan=0.0)
-        more = self._state.fast[cols] * decay - usual
+    def _who_brought(self, cols: Ints, visitors: Array, usual: Array) -> list[tuple[str, str, float]]:
+        """Segment that brought most of the visitors above the usual, with its share of them."""
+        more = visitors - usual
         whole = max((float(m) for c, m in zip(cols, more, strict=True) if self.keys[c].is_whole), default=0.0)
         parts = [(float(m), self.keys[c]) for c, m in zip(cols, more, strict=True) if not self.keys[c].is_whole]
         if not parts or whole <= 0:

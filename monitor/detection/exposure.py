@@ -18,6 +18,10 @@ Array = NDArray[np.float64]
 MIX = (0.4, 0.5, 0.1)
 #: Time constants of the two averages, in minutes.
 FAST_MINUTES, SLOW_MINUTES = 8.0, 45.0
+#: Exposure is at most this multiple of the minute's own visitors (and three standard deviations).
+COLLAPSE = 1.03
+#: While traffic collapses this share of the disagreement is taken off.
+COLLAPSE_DOUBT = 0.5
 #: Traffic over this multiple of its own expectation is a surge.
 SURGE = 1.3
 #: Up to this multiple traffic is believed in full.
@@ -55,6 +59,27 @@ def next_hour(total: Array, minutes: float) -> Array:
     """Anchored sum re-anchored at the next full hour."""
     out: Array = total * _DECAY[minutes][59]
     return out
+
+
+def bounded(visitors: Array, usual: Array) -> Array:
+    """Visitors as the slow averages see them: without most of a surge, so that its tail does not look like visitors
+    who failed to convert after it ended.
+    """
+    return np.asarray(np.minimum(visitors, SURGE * usual + 4.0 * np.sqrt(usual)))
+
+
+def mix(now: Array, fast: Array, slow: Array) -> Array:
+    """Visitors who could convert in a minute.
+
+    When traffic collapses it depends on the delay of conversions how fast they follow; the smaller answer is taken
+    (bounded by what visitors of the minute itself, with their chance variation, could bring, and less while the two
+    answers are far apart), so that less traffic never looks like a fallen rate.
+    """
+    mixed = MIX[0] * now + MIX[1] * fast + MIX[2] * slow
+    chance = 3.0 * np.sqrt(now)
+    bound = now + chance
+    apart = np.clip(mixed / np.maximum(bound, 1e-9) - 1.0, 0.0, 1.0)
+    return np.asarray(np.minimum(mixed, COLLAPSE * now + chance) * (1.0 - COLLAPSE_DOUBT * apart))
 
 
 def surge_factor(ratio: Array) -> Array:

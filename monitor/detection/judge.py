@@ -349,7 +349,6 @@ class Judge:
             c = self.index[key]
             if st.alerting[c]:
                 st.mean[c, 0] += math.log(max(float(st.remaining[c]), 0.01))
-                st.slow_level[c] = st.mean[c, 0]
                 st.covariance[c, 0] += 0.01
                 _rest(st, c, now)
         return self._end(st, ex, incident, now)

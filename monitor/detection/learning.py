@@ -24,8 +24,11 @@ YOUNG_MINUTES = 180
 FIRST_CONVERSIONS = 8.0
 #: Share of the threshold from which on the evidence holds learning back, and hours it can be held.
 HOLD_SHARE, HOLD_HOURS = 0.5, RING_HOURS
-#: Weight per hour of what is remembered of a raised level, and how far above the memory a rate may be judged.
-MEMORY, MEMORY_MARGIN = 1 / 240, 0.05
+#: A raised level may be a promotion: judged is by a remembered level that follows a rise by at most so much of the
+#: log per hour (1 % a day), a fall with this weight per hour, and how far above the memory a rate may be judged.
+MEMORY_RISE, MEMORY_FALL, MEMORY_MARGIN = 0.01 / 24, 1 / 120, 0.04
+#: Slow noise is at most this multiple of the noise of hours (of which it makes up 0.45 at the least: see baseline).
+SLOW_PER_HOUR = 2.2
 #: Forgetting of the sums that tell noise (per hour), and what the prior belief in them is worth (expected squares).
 NOISE_KEEP, WHITE_START, NOISE_WORTH = 0.99, 0.0005, 3000.0
 
@@ -49,8 +52,9 @@ def expectation(st: SeriesState, hour: int, config: DetectionConfig, between: fl
     minute = (q1 + WHITE_START * NOISE_WORTH) / (w1 + NOISE_WORTH)
     ten = (q10 + WHITE_START * NOISE_WORTH) / (w10 + 10 * NOISE_WORTH)
     white, slow = baseline.white_and_slow(np.maximum(minute, 0), np.maximum(ten, 0))
+    slow = np.minimum(slow, SLOW_PER_HOUR * st.hour_noise)
     traffic = np.stack([traffic_profile(st, hour + k, off) for k in (-1, 0, 1)])
-    h = cusum.thresholds(between * np.maximum(st.per_minute, 1e-4))
+    h = cusum.thresholds(between, np.maximum(st.per_minute, 1e-4))
     return Expectation(
         edge[:, 0], (edge[:, 1] - edge[:, 0]) / 60.0, guard, base, white, slow, st.hour_noise.astype(np.float64),
         traffic, st.traffic_noise.astype(np.float64), h,
@@ -223,10 +227,10 @@ def close_hour(st: SeriesState, hour: int, ex: Expectation, config: DetectionCon
             st.pending[rows] -= 1
     calm = ready & (st.paused == 0)
     baseline.wander(st.covariance, np.where(ready, st.level_wander, 0.0))
-    gain = np.maximum(MEMORY, 1.0 / (st.learned_hours + 1.0))
     gap = st.mean[:, 0] - st.slow_level
-    gain = np.where(gap < 0, np.maximum(gain, 1 / 48.0), gain)
-    st.slow_level += np.where(calm, gain * gap, 0.0)
+    young = st.learned_hours < 72
+    follow = np.where(gap < 0, MEMORY_FALL * gap, np.minimum(gap, MEMORY_RISE))
+    st.slow_level += np.where(calm, np.where(young, gap, follow), 0.0)
     learn_traffic(st, hour, off)
     begin(st, np.arange(len(st)), baseline.basis(hour * 60 + 30, off))
     st.block_x[:] = st.block_m[:] = st.block_minutes[:] = 0.0

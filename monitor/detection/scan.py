@@ -125,16 +125,20 @@ def look(
     if not complete:
         n = np.where(has_data, n, 0.0)
         x = np.where(has_data, x, 0.0)
-    fast, fast_sum = exposure.average(st.fast, n, j0, exposure.FAST_MINUTES)
-    slow, slow_sum = exposure.average(st.slow, n, j0, exposure.SLOW_MINUTES)
-    could = exposure.MIX[0] * n + exposure.MIX[1] * fast + exposure.MIX[2] * slow
     at = np.arange(j0, j0 + rows, dtype=np.float64)[:, None] + 0.5
+    known = ~np.isnan(ex.traffic[1])
+    usual = np.exp(_between(ex.traffic, at))
+    believed = np.where(known & (st.surge_minutes <= SURGE_FORGOTTEN), exposure.bounded(n, usual), n)
+    first = (believed[0], j0)
+    fast_from = _or_first(st, st.fast, *first, exposure.FAST_MINUTES)
+    slow_from = _or_first(st, st.slow, *first, exposure.SLOW_MINUTES)
+    fast, fast_sum = exposure.average(fast_from, believed, j0, exposure.FAST_MINUTES)
+    slow, slow_sum = exposure.average(slow_from, believed, j0, exposure.SLOW_MINUTES)
+    could = exposure.mix(n, fast, slow)
     rate = np.exp(ex.log_rate + ex.log_rate_step * at - ex.guard)
     if factor is not None:
         rate = rate * factor
-    known = ~np.isnan(ex.traffic[1])
-    usual = np.exp(_between(ex.traffic, at))
-    ratio = np.where(known, fast / np.maximum(usual, 1e-9), 1.0)
+    ratio = np.where(known, could / np.maximum(usual, 1e-9), 1.0)
     surge = ratio > exposure.SURGE
     if st.surge_minutes.any() or surge.any():
         surge_minutes = _run_length(surge & has_data, st.surge_minutes, live)
@@ -175,6 +179,12 @@ def look(
     )  # fmt: skip
     _find_events(out, st, ex, ratio, known, still, min_lost, stale_after)
     return out
+
+
+def _or_first(st: SeriesState, total: Array, n: Array, j0: int, minutes: float) -> Array:
+    """Anchored sum before the block; of a series that begins now as if its first minute `n` had always been."""
+    new = st.seen == 0
+    return np.where(new, n * np.exp(j0 / minutes), total) if new.any() else total
 
 
 def _between(points: Array, at: Array) -> Array:
