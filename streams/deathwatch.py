@@ -1,8 +1,8 @@
 """Two ways to let a child die with its parent, however that happens: by the kernel, or by a pipe.
 
 On Linux the kernel does it (`dies_with_parent`). Elsewhere (macOS, Windows) this module is run as a script
-between the two: `python deathwatch.py COMMAND ARGUMENT…`. The parent holds the other end of our standard input
-and never writes to it; when it dies the pipe closes, and the command is killed.
+between the two: `python deathwatch.py COMMAND ARGUMENT…`. The parent holds the other end of our standard
+input and never writes to it; when it dies the pipe closes, and the command is killed.
 
 Imports nothing of the project, so that it starts fast.
 """
