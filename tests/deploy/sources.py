@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import sys
 import threading
 import time
+import urllib.request
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,7 +17,7 @@ import numpy as np
 
 from monitor.metrics import CONTENT_TYPE, ConversionCollector, PipelineCounters
 from monitor.snapshot import DetectionRow, GoalCounts, Row, Snapshot
-from tests.deploy.servers import HOST, Process, free_port
+from tests.deploy.servers import HOST, Process, free_port, wait_until
 
 #: Value of the dimension `device` → share of the visitors.
 DEVICES = {"mobile": 0.6, "desktop": 0.35, "tablet": 0.05}
@@ -130,12 +132,30 @@ def real_worker_exists() -> bool:
 
 
 class DemoWorker(Process):
-    """`conversion-monitor demo`: a real worker, an embedded broker, lifelike traffic and its outage."""
+    """`conversion-monitor demo`: a real worker, an embedded broker, lifelike traffic and its outage.
 
-    def __init__(self, directory: Path) -> None:
+    Args:
+        directory: For its log.
+        breaks_after: Seconds until the mobile checkout breaks; None: the demo's own time.
+        mended_after: Seconds until it works again.
+    """
+
+    def __init__(
+        self, directory: Path, *, breaks_after: float | None = None, mended_after: float | None = None
+    ) -> None:
         super().__init__(directory)
         self.port = free_port()
         self.targets = [f"{HOST}:{self.port}"]
+        self._times = {"--breaks-after": breaks_after, "--mended-after": mended_after}
 
     def start(self) -> None:
-        raise NotImplementedError
+        times = [
+            word for name, value in self._times.items() if value is not None for word in (name, str(value))
+        ]
+        command = str(Path(sys.executable).with_name("conversion-monitor"))
+        self.launch(command, "demo", "--port", str(self.port), *times)
+        wait_until(self._ready, f"the demo on port {self.port}", 60)
+
+    def _ready(self) -> bool:
+        with urllib.request.urlopen(f"http://{self.targets[0]}/readyz", timeout=2) as answer:
+            return bool(answer.status == 200)

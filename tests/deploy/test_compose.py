@@ -7,17 +7,19 @@ import json
 import os
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streams.cli import cli
 from streams.settings import load_settings
 from tests.brokers import KafkaUnavailableError, create_topic, fetch_jars
-from tests.conftest import PROJECT, leave_out
+from tests.conftest import PROJECT, Broker, leave_out
 from tests.deploy.servers import HOST, Process, free_port, wait_until
 from tests.deploy.tools import DEPLOY, read_yaml, run, said
 
@@ -28,7 +30,7 @@ SERVICES: dict[str, dict[str, Any]] = read_yaml(COMPOSE)["services"]
 OURS = {
     name: service for name, service in SERVICES.items() if service["image"].startswith("conversion-monitor:")
 }
-WORKERS = {name: service for name, service in OURS.items() if service["command"][0] == "run"}
+WORKERS = {name: service for name, service in OURS.items() if "entrypoint" not in service}
 
 #: Images as they were seen in public files; none was pulled when this was written.
 IMAGES = {
@@ -104,7 +106,7 @@ def test_service_is_bounded_checked_and_without_privileges(name: str) -> None:
         assert uid > 0
     for port in service.get("ports", []):
         assert port.startswith("127.0.0.1:")
-    if service["restart"] != "no":
+    if name != "demo-publisher":
         assert service["healthcheck"]["test"][0] == "CMD"
 
 
@@ -133,7 +135,7 @@ def container_port(service: dict[str, Any]) -> tuple[int, int]:
     return int(outside), int(inside)
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", WORKERS)
 def test_the_command_line_accepts_the_command(name: str) -> None:
     command, *arguments = OURS[name]["command"]
     with click.Context(cli) as context:
@@ -156,6 +158,41 @@ def test_the_config_is_good_and_fits_ports_volumes_and_broker(name: str) -> None
     listeners = SERVICES["kafka"]["environment"]["KAFKA_ADVERTISED_LISTENERS"]
     assert f"PLAINTEXT://{settings.kafka.bootstrap_servers}" in listeners.split(",")
     assert set(re.findall(r"\$\{(\w+)", (PROJECT / mounts[path]).read_text())) == set(service["environment"])
+
+
+@pytest.mark.embedded
+def test_the_demo_publisher_fills_the_topic_and_ends_on_sigterm(
+    embedded: Broker, topic: str, tmp_path: Path
+) -> None:
+    service = SERVICES["demo-publisher"]
+    [(source, inside)] = [volume.split(":")[:2] for volume in service["volumes"]]
+    assert service["entrypoint"] == ["python", inside]
+    bootstrap, name = service["command"]
+    settings = load_settings(DEPLOY / "monitor.yaml", {"PUBLIC_URL": "http://127.0.0.1:8000"})
+    assert (bootstrap, name) == (settings.kafka.bootstrap_servers, settings.kafka.topic)
+    asyncio.run(create_topic(embedded.bootstrap, topic, 4))
+    publisher = Process(tmp_path)
+    try:
+        publisher.launch(sys.executable, str(PROJECT / source), embedded.bootstrap, topic)
+        wait_until(lambda: "publishing to" in publisher.said(), f"it starts: {publisher.said()}", 20)
+        wait_until(lambda: asyncio.run(records(embedded.bootstrap, topic)) > 1000, "it publishes", 30)
+    finally:
+        publisher.stop()
+    assert re.search(r"^\d+ events published$", publisher.said(), re.MULTILINE)
+
+
+async def records(bootstrap: str, topic: str) -> int:
+    """Records that a topic holds, 5,000 at most."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap)
+    await consumer.start()
+    try:
+        partitions = [TopicPartition(topic, k) for k in range(4)]
+        consumer.assign(partitions)
+        await consumer.seek_to_beginning()
+        found = await consumer.getmany(timeout_ms=2000, max_records=5000)
+        return sum(len(batch) for batch in found.values())
+    finally:
+        await consumer.stop()
 
 
 def test_health_checks_ask_for_pages_that_exist() -> None:

@@ -1,0 +1,140 @@
+"""From an outage to a person: worker → Prometheus → Alertmanager → receiver, by the committed files.
+
+Only addresses, intervals and waits are the test's own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.deploy.servers import Alertmanager, MailBox, Prometheus, Receiver, wait_until
+from tests.deploy.sources import DemoWorker, Source, StandIn, real_worker_exists
+
+pytestmark = [pytest.mark.deploy, pytest.mark.slow]
+
+
+@dataclass
+class Chain:
+    """The servers from scrape to receiver."""
+
+    prometheus: Prometheus
+    receiver: Receiver
+    mail: MailBox
+
+    def notices(self, status: str) -> list[dict[str, Any]]:
+        """Business notifications that the webhook got, by status."""
+        return [n for n in self.receiver.got("/webhook") if n["status"] == status]
+
+    def sentences(self) -> set[str]:
+        return {alert["annotations"]["summary"] for n in self.notices("firing") for alert in n["alerts"]}
+
+
+def chain(source: Source, tmp_path: Path, every: str) -> Iterator[Chain]:
+    receiver, mail = Receiver(), MailBox()
+    (tmp_path / "alertmanager").mkdir()
+    (tmp_path / "prometheus").mkdir()
+    alertmanager = Alertmanager(tmp_path / "alertmanager", receiver, mail)
+    prometheus = Prometheus(
+        tmp_path / "prometheus", source.targets, alertmanager=alertmanager.address, every=every, hold="4s"
+    )
+    try:
+        source.start()
+        alertmanager.start()
+        prometheus.start()
+        yield Chain(prometheus, receiver, mail)
+    finally:
+        prometheus.stop()
+        alertmanager.stop()
+        source.stop()
+        receiver.stop()
+        mail.stop()
+
+
+@pytest.fixture
+def shop() -> StandIn:
+    return StandIn()
+
+
+@pytest.fixture
+def invented(shop: StandIn, tmp_path: Path) -> Iterator[Chain]:
+    yield from chain(shop, tmp_path, "1s")
+
+
+def test_an_outage_is_told_once_and_its_end_too(shop: StandIn, invented: Chain) -> None:
+    """Against the stand-in: every route, receiver and template that an outage touches."""
+    invented.prometheus.wait_for("count_over_time(conversion_alert_active[1m]) > 3", seconds=30)
+    assert invented.receiver.posts == []
+    shop.outage, shop.loss = True, 75.0
+    wait_until(lambda: invented.notices("firing"), "the webhook hears of the outage", 30)
+    wait_until(lambda: invented.receiver.got("/slack"), "Slack hears of the outage", 10)
+    [notice] = invented.notices("firing")
+    assert notice["groupLabels"] == {"goal": "purchase", "job": "conversion-monitor"}
+    assert notice["commonLabels"]["severity"] == "critical"
+    [alert] = notice["alerts"]
+    # 60 % of 1090 visitors are on mobile: 654, of whom 3.4 % × 0.3 buy: 6.
+    sentence = (
+        "Purchase rate of device mobile fell to 0.9 % instead of 3.4 %; about 75 conversions lost so far."
+    )
+    assert alert["annotations"]["summary"] == sentence
+    assert [
+        headers["Authorization"] for path, headers, _ in invented.receiver.posts if path == "/webhook"
+    ] == ["Bearer a-token"]
+    [slack] = invented.receiver.got("/slack")
+    [attachment] = slack["attachments"]
+    assert attachment["title"] == f"Act now: {sentence}"
+    assert sentence in attachment["text"]
+    assert attachment["color"] == "danger"
+    shop.outage, shop.loss = False, 0.0
+    wait_until(lambda: invented.notices("resolved"), "the webhook hears that it is over", 60)
+    wait_until(lambda: len(invented.receiver.got("/slack")) == 2, "Slack hears that it is over", 10)
+    assert len(invented.notices("firing")) == 1, "told once"
+    assert invented.receiver.got("/slack")[1]["attachments"][0]["title"] == f"Over: {sentence}"
+
+
+def test_a_dead_worker_is_mailed_and_a_dead_monitor_mutes_the_business(
+    shop: StandIn, invented: Chain
+) -> None:
+    """Against the stand-in: what the platform team hears, and that a dead monitor does not say `resolved`."""
+    invented.prometheus.wait_for("count_over_time(conversion_alert_active[1m]) > 3", seconds=30)
+    shop.outage, shop.loss = True, 75.0
+    wait_until(lambda: invented.notices("firing"), "the webhook hears of the outage", 30)
+    shop.stop_worker(1)
+    wait_until(lambda: invented.mail.mails, "a mail about the missing worker", 40)
+    assert len(invented.mail.mails) == 1, invented.mail.mails
+    [mail] = invented.mail.mails
+    assert re.search(r"^Subject: The worker 127\.0\.0\.1:\d+ cannot be scraped\.", mail, re.MULTILINE), mail
+    shop.stop_worker(0)
+    wait_until(
+        lambda: any("no conversion rate is known" in m for m in invented.mail.mails), "a mail: it is down", 40
+    )
+    # The totals are gone, but an alert is remembered for ten minutes, and by then it is muted.
+    assert invented.prometheus.query('ALERTS{alertname="ConversionRateDrop",alertstate="firing"}')
+    assert invented.notices("resolved") == []
+
+
+@pytest.mark.skipif(
+    not real_worker_exists(), reason="there is no worker yet: `conversion-monitor demo` is missing"
+)
+@pytest.mark.timeout(900)
+def test_the_outage_of_the_demo_reaches_a_person_once_and_is_resolved(tmp_path: Path) -> None:
+    """Real worker, demo traffic: its outage is told in one notification with the right sentence, and ends."""
+    (tmp_path / "worker").mkdir()
+    worker = DemoWorker(tmp_path / "worker")
+    for real in chain(worker, tmp_path, "2s"):
+        real.prometheus.wait_for("conversion_visitors{window='5m',dimension='all'} > 0", seconds=90)
+        wait_until(lambda: real.receiver.got("/slack"), f"a notification: {worker.said()}", 600)  # noqa: B023
+        told = real.receiver.got("/slack")
+        assert len(told) == 1, told
+        [attachment] = told[0]["attachments"]
+        assert re.search(
+            r"Purchase rate( of device mobile)? fell to \d+\.\d % instead of \d+\.\d %", attachment["title"]
+        )
+        over = lambda: [t for t in real.receiver.got("/slack") if "Over: " in t["attachments"][0]["title"]]  # noqa: E731, B023
+        wait_until(over, f"the end of it: {worker.said()}", 600)
+        assert real.mail.mails == [], "the monitor itself has nothing to complain of"
