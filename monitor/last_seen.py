@@ -7,7 +7,7 @@ new ones gain one. All of it is "the later wins", so the order of arrival does n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from monitor.index import I32, U64
 from monitor.panes import Panes
 from monitor.segments import Segments
-from monitor.table import PLAIN, Table
+from monitor.table import PLAIN, Column, Table
 
 I64 = npt.NDArray[np.int64]
 U16 = npt.NDArray[np.uint16]
@@ -57,6 +57,7 @@ class LastSeen:
         segments: Sequence[Segments],
         goals: Sequence[str],
         retention_ms: int,
+        more_columns: Mapping[str, Column] | None = None,
     ) -> None:
         self._panes = panes
         self._segments = segments
@@ -70,6 +71,7 @@ class LastSeen:
                 "seg": ("u2", names, 0),
                 "seg_at": ("i8", names, NEVER),
                 "conv": ("i8", tuple(goals), NEVER),
+                **(more_columns or {}),
             }
         )
 

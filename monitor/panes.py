@@ -172,8 +172,9 @@ class Panes:
             oldest = max(start_ms, int(self._oldest[i]))
             if oldest < newer_edge:
                 first, last = oldest // tier.pane_ms, -(-newer_edge // tier.pane_ms)
-                # More panes than columns: the rest lies further ahead than any event may be.
-                panes = np.arange(first, min(last, first + tier.count), dtype=np.int64)
+                # Columns are a ring: panes beyond it lie further ahead than any event may be.
+                held = int(self._oldest[i]) // tier.pane_ms + tier.count
+                panes = np.arange(first, min(last, held), dtype=np.int64)
                 columns.append(tier.first + panes % tier.count)
             newer_edge = min(newer_edge, int(self._oldest[i]))
             if newer_edge <= start_ms:

@@ -17,12 +17,14 @@ from monitor.batch import Batch, BatchReader, EventLike, mix, text_reader
 from monitor.counts import Counts, evaluate
 from monitor.duplicates import Remembered
 from monitor.index import U64
-from monitor.last_seen import Groups, LastSeen
+from monitor.last_seen import NEVER, Groups, LastSeen
+from monitor.minutes import Minutes
 from monitor.panes import Panes
 from monitor.revenue import Revenue, amount_of
 from monitor.rules import Rules
 from monitor.segments import OTHER, UNKNOWN, Segments
 from monitor.sessions import GapSessions
+from monitor.table import PLAIN, Column
 
 I64 = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -53,10 +55,12 @@ class Shard:
         self.next_row = 1  # row 0 of the cells is the whole
         for segments in self.segments:
             self.next_row = segments.restore([UNKNOWN, OTHER], self.next_row)
-        self.visitors = LastSeen(self.panes, self.segments, goals, rules.longest_window_ms)
+        by_minute: dict[str, Column] = {"minute": ("i8", PLAIN, NEVER), "seen": ("u8", PLAIN, 0)}
+        self.visitors = LastSeen(self.panes, self.segments, goals, rules.longest_window_ms, by_minute)
         self.sessions = LastSeen(self.panes, self.segments, goals, rules.longest_window_ms)
         self.conversions = [self.panes.add_measure(np.int32) for _ in goals]
         self.revenue = Revenue(self.panes)
+        self.minutes = Minutes(self.segments, len(goals))
         self.gap_sessions = GapSessions(rules.session_gap_ms)
         self.admission = Admission(rules)
         self.transactions = Remembered(rules.longest_window_ms)
@@ -182,6 +186,7 @@ class Shard:
             hit_at, hit_goal = place[hit_at[hits]], hit_goal[hits]
         by_visitor, by_session = Groups(visitor), Groups(session)
         visitor_rows = self.visitors.touch(by_visitor, time, numbers, hit_at, hit_goal)
+        self.minutes.see(self.visitors.table, by_visitor, visitor_rows, time, self.next_row)
         row_of_event = visitor_rows[by_visitor.of_event]
         now_seg = self.visitors.table.columns["seg"]
         session_visitor = row_of_event[by_session.order[by_session.starts]]
@@ -199,6 +204,7 @@ class Shard:
         rows = np.stack([np.zeros(len(time), np.int64)] + [s.row[n] for s, n in zip(self.segments, segment, strict=True)])
         inside = column >= 0
         for g, goal in enumerate(self.rules.goals):
+            self.minutes.convert(time[hit_goal == g], g, rows[:, hit_goal == g], self.next_row)
             chosen = np.flatnonzero((hit_goal == g) & inside)
             if not chosen.size:
                 continue

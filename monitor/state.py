@@ -12,12 +12,13 @@ from collections.abc import Iterable
 import msgspec
 import numpy as np
 
+from monitor.minutes import Told
 from monitor.rules import Rules
 from monitor.shard import Shard
 from monitor.table import Table
 
 #: Version of the records. Another one is refused with both versions named.
-VERSION = 1
+VERSION = 2
 #: Into how many slices a shard is cut; a power of two.
 SLICES = 64
 
@@ -50,6 +51,9 @@ class Record(msgspec.Struct, array_like=True, frozen=True):
         tables: Table name → packed rows.
         sums: Conversions and revenue: (kind, goal, currency, decimals), then start of the pane, row and units of all
             cells that are not 0; None in a slice.
+        goals: Names of the goals.
+        minutes: Minutes for the detectors: those that changed, in slice 0 all.
+        minutes_taken: Up to which minute stage two has them.
     """
 
     version: int
@@ -58,6 +62,9 @@ class Record(msgspec.Struct, array_like=True, frozen=True):
     segments: dict[str, tuple[list[str], list[int]]]
     tables: dict[str, bytes]
     sums: list[Sum] | None
+    goals: list[str]
+    minutes: list[Told]
+    minutes_taken: int
 
 
 def _tables(shard: Shard) -> dict[str, Table]:
@@ -72,17 +79,29 @@ def _tables(shard: Shard) -> dict[str, Table]:
 
 def delta(shard: Shard) -> bytes:
     """Everything that changed since the last delta; the shard then counts as unchanged."""
-    return _encode(shard, {name: table.changed() for name, table in _tables(shard).items()}, _sums(shard))
+    unsaved, shard.minutes.unsaved = shard.minutes.unsaved, set()
+    return _encode(shard, {name: t.changed() for name, t in _tables(shard).items()}, _sums(shard), unsaved)
 
 
 def slice_of(shard: Shard, number: int) -> bytes:
     """All rows of one slice (0 ≤ number < `SLICES`)."""
-    return _encode(shard, {name: t.in_slice(number, SLICES) for name, t in _tables(shard).items()}, None)
+    minutes = set(shard.minutes.cells) if number == 0 else set()
+    return _encode(shard, {name: t.in_slice(number, SLICES) for name, t in _tables(shard).items()}, None, minutes)
 
 
-def _encode(shard: Shard, tables: dict[str, bytes], sums: list[Sum] | None) -> bytes:
+def _encode(shard: Shard, tables: dict[str, bytes], sums: list[Sum] | None, minutes: set[int]) -> bytes:
     segments = {s.dimension.name: (s.names, s.row.tolist()) for s in shard.segments}
-    record = Record(VERSION, shard.watermark_ms, shard.panes.clock_ms, segments, tables, sums)
+    record = Record(
+        VERSION,
+        shard.watermark_ms,
+        shard.panes.clock_ms,
+        segments,
+        tables,
+        sums,
+        [goal.name for goal in shard.rules.goals],
+        shard.minutes.packed(minutes),
+        shard.minutes.taken,
+    )
     return msgspec.msgpack.encode(record)
 
 
@@ -120,6 +139,9 @@ def load(rules: Rules, salt: bytes, records: Iterable[bytes]) -> Shard:
             translate[f"seg/{segments.dimension.name}"] = segments.numbers_of(values)
         for name, table in _tables(shard).items():
             table.put(latest.tables[name], translate)
+        goals = [next((g for g, goal in enumerate(rules.goals) if goal.name == n), None) for n in latest.goals]
+        shard.minutes.restore(latest.minutes, _row_now(shard, latest), shard.next_row, goals)
+        shard.minutes.forget(latest.minutes_taken)
     if latest is None:
         return shard
     shard.panes.ensure_rows(shard.next_row)
@@ -132,6 +154,7 @@ def load(rules: Rules, salt: bytes, records: Iterable[bytes]) -> Shard:
         _restore_sums(shard, with_sums)
     for table in _tables(shard).values():
         table.marked[:] = False
+    shard.minutes.tell_again()
     return shard
 
 
@@ -143,11 +166,17 @@ def _decode(data: bytes) -> Record:
     return msgspec.convert(found, Record)
 
 
-def _restore_sums(shard: Shard, record: Record) -> None:
+def _row_now(shard: Shard, record: Record) -> dict[int, int]:
+    """Row of the cells in a record → row in the shard."""
     row_now = {0: 0}
     for segments in shard.segments:
         values, rows = record.segments.get(segments.dimension.name, ([], []))
         row_now |= dict(zip(rows, segments.row[segments.numbers_of(values)].tolist(), strict=True))
+    return row_now
+
+
+def _restore_sums(shard: Shard, record: Record) -> None:
+    row_now = _row_now(shard, record)
     measure_of = {g.name: m for g, m in zip(shard.rules.goals, shard.conversions, strict=True)}
     for kind, goal, currency, scale, starts, rows, units in record.sums or ():
         if goal not in measure_of:

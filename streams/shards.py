@@ -144,8 +144,8 @@ class Shards:
         try:
             bodies = [_unpack(record) for record in found.records]
             shard = state.load(self.rules, self._salt, [body for _, body in bodies])
-        except state.UnknownVersionError as error:
-            msg = f"{self._changelog}-{partition}: {error}"
+        except (state.UnknownVersionError, msgspec.MsgspecError) as error:
+            msg = f"the state in {self._changelog}-{partition} cannot be read: {error}"
             raise StateError(msg, remedy="run the release that wrote it, or start over with another kafka.group") from error
         ledger.release()
         offset = await self._first_offset(partition, found.offset)
