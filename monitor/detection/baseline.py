@@ -19,11 +19,13 @@ Array = NDArray[np.float64]
 TERMS = 12
 #: How far each term may be from 0 before anything is seen (standard deviation of the log): level, day waves 1-3,
 #: weekend step, weekend wave, week wave.
-PRIOR_SD = np.array([1.0, 0.12, 0.12, 0.05, 0.05, 0.025, 0.025, 0.08, 0.05, 0.05, 0.03, 0.03])
+PRIOR_SD = np.array([1.0, 0.12, 0.12, 0.06, 0.06, 0.03, 0.03, 0.08, 0.05, 0.05, 0.03, 0.03])
 #: How fast the seasonal terms may change (standard deviation of the log per hour).
 SEASON_SD = 0.0004
+#: What the waves leave over is kept by hour of the day: its variance, and the share of an innovation it takes at most.
+REST_VAR, REST_GAIN = 6e-4, 0.25
 #: Bounds of the variance by which the level may wander in an hour, and where it starts.
-WANDER_MIN, WANDER_MAX, WANDER_START = 2e-6, 4e-4, 1e-5
+WANDER_MIN, WANDER_MAX, WANDER_START = 2e-6, 1e-4, 6e-6
 #: Speed at which the wander is learned from the correlation of successive innovations.
 WANDER_RATE = 0.03
 #: Relative variance of an hour beyond Poisson, before it is learned, and the hours that belief is worth.

@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 #: Drops the bank looks for.
 DROPS = np.array([0.13, 0.27, 0.5, 0.75, 0.97])
 #: Rate of false alarms of the whole bank ÷ that of one member (members agree most of the time; from simulation).
-BANK_COST = 3.0
+BANK_COST = 4.0
 #: Columns of the CUSUM arrays after the bank.
 INTENT, RECOVERY, TRAFFIC = len(DROPS), len(DROPS) + 1, len(DROPS) + 2
 #: Number of columns.

@@ -394,6 +394,11 @@ class Detector:
         rate = np.exp(ex.log_rate + ex.log_rate_step * (minute % 60 + 0.5) - ex.guard)
         return np.where(self._state.ready > 0, rate, np.nan), np.sqrt(ex.base + ex.hour)
 
+    def noise_of_series(self) -> tuple[Array, Array, Array, Array]:
+        """Variances of single minutes, of tens of minutes and of the baseline, and expected conversions a minute."""
+        ex = self._expectation(0 if self.minute is None else (self.minute + 1) // 60)
+        return ex.white, ex.slow, ex.base, self._state.per_minute.copy()
+
     # ---- state --------------------------------------------------------------------------------------------------
 
     def to_bytes(self) -> bytes:

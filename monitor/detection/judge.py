@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.detection import baseline
+from monitor.detection import baseline, learning
 from monitor.detection.attribution import Split, deviance, split
 from monitor.detection.config import DetectionConfig, SeriesKey
 from monitor.detection.cusum import DROPS, INTENT, LOG_REST, RECOVERY, TRAFFIC
@@ -186,7 +186,7 @@ class Judge:
         if incident.quiet_since is not None:
             quiet = now - incident.quiet_since
             if quiet >= max(FLAP_QUIET, FLAP_FACTOR * incident.longest_quiet):
-                return self._end(st, ex, incident, now)
+                return self._end(st, ex, incident, now, incident.quiet_since)
             incident.next_review = now + 1
             return []
         if not incident.is_rate:
@@ -217,11 +217,8 @@ class Judge:
         incident.observed = incident.expected * min(x / m, 1.0) if m > 0 else 0.0
         incident.lost = max(m - x, 0.0)
         excess = float(deviance(np.array(x), np.array(m))) / (1 + noise * m) - float(ex.threshold[:, c].min())
-        k = len(DROPS)
-        if st.alerting[c]:
-            m_at = st.sum_m[c] - st.m_at[:k, c]
-            g = (st.total[:k, c] - st.low[:k, c]) / (1 + noise * m_at)
-            excess = max(excess, float((g - ex.threshold[:, c]).max()))
+        for key in incident.members:
+            excess = max(excess, self._excess(st, ex, self.index[key], now))
         incident.probability = max(probability(excess), incident.probability if incident.revision else 0.0)
         incident.at_least = at_least_drop(x, m, noise)
         found = self._split(st, ex, incident, noise)
@@ -230,6 +227,16 @@ class Judge:
         size = int(math.log2(max(incident.lost, 1.0)))
         incident.left = x / m if m > 0 else 1.0
         incident.said = (incident.kind, tuple((d, v) for d, v, _ in incident.segments), size, incident.flaps)
+
+    def _excess(self, st: SeriesState, ex: Expectation, c: int, now: int) -> float:
+        """Evidence of a fallen series above its threshold, in nats."""
+        if not st.alerting[c]:
+            return -math.inf
+        bank = slice(0, len(DROPS))
+        m = st.sum_m[c] - st.m_at[bank, c]
+        w = np.maximum(now - st.onset[bank, c], 1.0)
+        noise = baseline.window_noise(w, ex.white[c], ex.slow[c], ex.hour[c], ex.base[c])
+        return float((_scores(st, c) / (1 + noise * m) - ex.threshold[:, c]).max())
 
     def _split(self, st: SeriesState, ex: Expectation, incident: Incident, noise: float) -> Split:
         if not incident.lead.is_whole:
@@ -286,7 +293,7 @@ class Judge:
                 incident.quiet_since = back_since
                 incident.next_review = now + 1
             else:
-                out += self._end(st, ex, incident, now)
+                out += self._end(st, ex, incident, now, back_since)
         return out
 
     def _still_down(self, st: SeriesState, ex: Expectation, c: int, since: int, now: int) -> bool:
@@ -298,12 +305,17 @@ class Judge:
             _rest(st, c, now)
         return down
 
-    def _end(self, st: SeriesState, ex: Expectation, incident: Incident, now: int) -> list[AlertChange]:
+    def _end(
+        self, st: SeriesState, ex: Expectation, incident: Incident, now: int, back_since: int | None = None
+    ) -> list[AlertChange]:
+        """End an incident; what it cost is counted up to the minute in which the rate came back."""
         incident.resolved = now
         if incident.is_rate:
-            lost = float(st.alert_m[self.index[incident.lead]] - st.alert_x[self.index[incident.lead]])
-            incident.lost = max(lost, 0.0)
-            incident.expected = float(np.exp(_log_rate(ex, self.index[incident.lead], now)))
+            c = self.index[incident.lead]
+            x, m = self._since(st, np.array([c]), back_since if back_since is not None else now, now)
+            before_x, before_m = max(float(st.alert_x[c] - x[0]), 0.0), max(float(st.alert_m[c] - m[0]), 1e-9)
+            incident.lost = max(before_m - before_x, 0.0)
+            incident.observed = incident.expected * min(before_x / before_m, 1.0)
         self._close(st, incident)
         return self._say(incident, "resolved", now)
 
@@ -399,7 +411,8 @@ class Judge:
             if part <= 0:
                 continue
             k = h % RING_HOURS
-            rate = np.exp(st.mean[cols] @ baseline.basis(h * 60 + 30, self.config.utc_offset_minutes))
+            off = self.config.utc_offset_minutes
+            rate = np.exp(st.mean[cols] @ baseline.basis(h * 60 + 30, off) + learning.rest_of_hour(st, cols, h, off))
             x += part * st.hour_x[cols, k]
             m += part * st.hour_m[cols, k] * rate
         return x, m

@@ -25,10 +25,12 @@ FIRST_CONVERSIONS = 8.0
 #: Share of the threshold from which on the evidence holds learning back, and hours it can be held.
 HOLD_SHARE, HOLD_HOURS = 0.5, RING_HOURS
 #: A raised level may be a promotion: judged is by a remembered level that follows a rise by at most so much of the
-#: log per hour (1 % a day), a fall with this weight per hour, and how far above the memory a rate may be judged.
-MEMORY_RISE, MEMORY_FALL, MEMORY_MARGIN = 0.01 / 24, 1 / 120, 0.04
+#: log per hour (0.4 % a day), a fall with this weight per hour, and how far above the memory a rate may be judged.
+MEMORY_RISE, MEMORY_FALL, MEMORY_MARGIN = 0.004 / 24, 1 / 120, 0.04
 #: Slow noise is at most this multiple of the noise of hours (of which it makes up 0.45 at the least: see baseline).
 SLOW_PER_HOUR = 2.2
+#: Learned hours from which on innovations tell noise, and not that the season is still unknown.
+NOISE_FROM = 72
 #: Forgetting of the sums that tell noise (per hour), and what the prior belief in them is worth (expected squares).
 NOISE_KEEP, WHITE_START, NOISE_WORTH = 0.99, 0.0005, 3000.0
 
@@ -44,6 +46,9 @@ def expectation(st: SeriesState, hour: int, config: DetectionConfig, between: fl
     """
     off = config.utc_offset_minutes
     edge = st.mean @ np.stack([baseline.basis(hour * 60, off), baseline.basis(hour * 60 + 60, off)]).T
+    local = hour + off // 60
+    rest = st.hour_rest[:, [(local - 1) % 24, local % 24, (local + 1) % 24]].astype(np.float64)
+    edge += (rest[:, :2] + rest[:, 1:]) / 2.0
     level_sd = np.sqrt(np.maximum(st.covariance[:, 0], 0))
     guard = np.maximum(st.mean[:, 0] - st.slow_level - np.maximum(MEMORY_MARGIN, 2.0 * level_sd), 0.0)
     guard[(st.ready == 0) | (st.learned_hours < 24)] = 0.0
@@ -90,7 +95,8 @@ def learn_traffic(st: SeriesState, hour: int, off: int) -> None:
         known = age >= TRAFFIC_KNOWN_HOURS
         noise = np.maximum(st.traffic_noise[rows], 0.01)
         inn = seen - said
-        bound = np.where(age < 48, 3.0, np.where(age < 336, 1.0, 2.5 * np.sqrt(noise + 1 / (st.block_n[rows] + 1))))
+        chance = 2.5 * np.sqrt(noise + 1 / (st.block_n[rows] + 1))
+        bound = np.where(age < 48, 3.0, np.where(age < 336, 0.5, np.maximum(chance, 0.15)))
         inn = np.clip(inn, -bound, bound)
         g_hour = np.where(known, np.maximum(1 / (age / 24 + 1), 0.1), 1.0) * (0.35 if weekend else 1.0)
         g_hour = np.where(known, g_hour, 1.0)
@@ -154,8 +160,8 @@ def _ready(st: SeriesState, rows: Ints, per_minute: Array) -> None:
     st.block_x[rows] = st.block_m[rows] = st.block_minutes[rows] = 0.0
 
 
-def learn_block(st: SeriesState, rows: Ints, x: Array, m: Array, at: Array, hours: float) -> None:
-    """Feed one block of `rows` to the filter and learn the noise from how it was surprised."""
+def learn_block(st: SeriesState, rows: Ints, x: Array, m: Array, at: Array, hours: float, hour: int = 0) -> None:
+    """Feed one block of `rows` to the filter and learn the noise from how it was surprised; `hour` is local."""
     ok = m > 1e-6
     rows, x, m = rows[ok], x[ok].astype(np.float64), m[ok].astype(np.float64)
     if not len(rows):
@@ -167,8 +173,12 @@ def learn_block(st: SeriesState, rows: Ints, x: Array, m: Array, at: Array, hour
     if hours == 1.0:
         excess = inn**2 - 1.0 / m - before
         weight = (noise + before) / var
-        gain = np.maximum(1.0 / (st.learned_hours[rows] + baseline.HOUR_NOISE_WORTH), 1 / 336.0) * weight
+        later = st.learned_hours[rows] - NOISE_FROM
+        gain = np.where(later < 0, 0.0, np.maximum(1.0 / np.maximum(later + baseline.HOUR_NOISE_WORTH, 1.0), 1 / 240.0)) * weight
         st.hour_noise[rows] = np.clip(st.hour_noise[rows] + gain * (excess - st.hour_noise[rows]), 1e-4, 0.25)
+        rest = baseline.REST_GAIN * baseline.REST_VAR / (baseline.REST_VAR + var)
+        settled = st.learned_hours[rows] >= 36
+        st.hour_rest[rows, hour % 24] = np.where(settled, 0.998 * st.hour_rest[rows, hour % 24] + rest * inn, 0.0)
         z = inn / np.sqrt(var)
         turn = baseline.WANDER_RATE * z * st.last_innovation[rows]
         st.level_wander[rows] = np.clip(st.level_wander[rows] * np.exp(turn), baseline.WANDER_MIN, baseline.WANDER_MAX)
@@ -202,7 +212,7 @@ def close_hour(st: SeriesState, hour: int, ex: Expectation, config: DetectionCon
     ready = st.ready > 0
     full = (st.block_minutes >= 20) & ready
     st.hour_x[:, slot] = np.where(full, st.block_x, 0)
-    here = st.mean @ baseline.basis(hour * 60 + 30, off)
+    here = st.mean @ baseline.basis(hour * 60 + 30, off) + rest_of_hour(st, slice(None), hour, off)
     st.hour_m[:, slot] = np.where(full, st.block_m * np.exp(ex.guard - here), 0)
     st.per_minute += np.where(full, (st.block_m / np.maximum(st.block_minutes, 1) - st.per_minute), 0) * np.where(
         st.learned_hours < 24, 1.0 / (st.learned_hours + 2.0), 1 / 72.0
@@ -223,7 +233,7 @@ def close_hour(st: SeriesState, hour: int, ex: Expectation, config: DetectionCon
             past = hour - age
             at = baseline.basis(past * 60 + 30, off)
             k = past % RING_HOURS
-            learn_block(st, rows, st.hour_x[rows, k], st.hour_m[rows, k] * np.exp(st.mean[rows] @ at), at, 1.0)
+            learn_block(st, rows, st.hour_x[rows, k], st.hour_m[rows, k] * np.exp(st.mean[rows] @ at + rest_of_hour(st, rows, past, off)), at, 1.0, past + off // 60)
             st.pending[rows] -= 1
     calm = ready & (st.paused == 0)
     baseline.wander(st.covariance, np.where(ready, st.level_wander, 0.0))
@@ -235,6 +245,13 @@ def close_hour(st: SeriesState, hour: int, ex: Expectation, config: DetectionCon
     begin(st, np.arange(len(st)), baseline.basis(hour * 60 + 30, off))
     st.block_x[:] = st.block_m[:] = st.block_minutes[:] = 0.0
     _anchor(st, end)
+
+
+def rest_of_hour(st: SeriesState, rows: Ints | slice, hour: int, off: int) -> Array:
+    """What the waves leave over in an hour: half its own, the rest from its neighbours (as interpolated)."""
+    local = hour + off // 60
+    before, own, after = (st.hour_rest[rows, (local + k) % 24].astype(np.float64) for k in (-1, 0, 1))
+    return np.asarray(0.5 * own + 0.25 * (before + after))
 
 
 def _anchor(st: SeriesState, minute: int) -> None:

@@ -257,7 +257,7 @@ def _find_events(
         out.events[:, cols] |= np.where(low, LOW_INTENT, 0).astype(np.uint8)
     out.events |= np.where((ratio < 1.15) & out.has_data, INTENT_OVER, 0).astype(np.uint8)
     if out.gap.any() or st.gap.any():
-        out.events |= np.where(out.gap >= stale_after, STALE, 0).astype(np.uint8)
+        out.events |= np.where((out.gap >= stale_after) & (st.seen > 0), STALE, 0).astype(np.uint8)
         out.events |= np.where(out.has_data, DATA_BACK, 0).astype(np.uint8)
 
 
@@ -318,7 +318,7 @@ def commit(st: SeriesState, out: Look, ex: Expectation, cols: Ints | slice, j0: 
     st.block_x[cols] += (out.conversions if plain else out.conversions * learn).sum(0)
     st.block_m[cols] += (out.expected if plain else out.expected * learn).sum(0)
     st.block_minutes[cols] += learn.sum(0)
-    calm = data & ~out.in_surge & ~out.frozen
+    calm = data & ~out.frozen
     st.block_n[cols] += (out.visitors * calm).sum(0)
     st.data_minutes[cols] += calm.sum(0)
     st.conversions[cols] += (out.raw * data).sum(0)

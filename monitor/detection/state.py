@@ -66,6 +66,7 @@ LAYOUT: dict[str, tuple[str, tuple[int, ...]]] = {
     "data_minutes": ("f8", ()),
     "mean": ("f8", (TERMS,)),
     "covariance": ("f4", (PACKED,)),
+    "hour_rest": ("f2", (24,)),
     "level_wander": ("f4", ()),
     "hour_noise": ("f4", ()),
     "last_innovation": ("f4", ()),
@@ -125,6 +126,7 @@ class SeriesState:
     data_minutes: Array
     mean: Array
     covariance: Array
+    hour_rest: Array
     level_wander: Array
     hour_noise: Array
     last_innovation: Array
