@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
@@ -241,16 +241,19 @@ def wait_until_committed(
     topic: str,
     ends: Mapping[int, int],
     timeout_s: float,
-    workers: Iterable[Worker] = (),
+    workers: Sequence[Worker] = (),
 ) -> None:
     """Waits until the committed offset of every partition is its end."""
 
     def now() -> dict[int, int]:
+        ended = next((worker for worker in workers if not worker.running), None)
+        assert ended is None, f"a worker has ended:\n{ended.log_tail()}"
         return committed(bootstrap, group, topic, ends)
 
     try:
         wait_until(lambda: now() == dict(ends), timeout_s, "committed offsets reach the ends", every_s=0.5)
     except AssertionError as error:
         logs = "\n".join(worker.log_tail(15) for worker in workers)
-        msg = f"committed {now()} of {dict(ends)}\n{logs}"
+        reached = committed(bootstrap, group, topic, ends)
+        msg = f"committed {reached} of {dict(ends)}: {error}\n{logs}"
         raise AssertionError(msg) from error

@@ -373,7 +373,7 @@ def test_under_the_wall_clock_one_who_runs_ahead_makes_nobody_late(data: st.Data
 
 
 def test_a_buyer_whose_clock_runs_ahead_is_no_rate_above_1() -> None:
-    """He bought now, and looks around two seconds in the future: he is a visitor as long as he is a converter."""
+    """He bought now, looks around two seconds ahead: a visitor as long as he is a converter."""
     keys = {"clock": "wall", "windows": ["1m"], "goals": GOALS}
     partition = product.Partition(keys, NOON)
     buyer = {"visitor_id": "v", "properties": {}}
