@@ -6,7 +6,7 @@ what changes when each of its windows moves on by its next few panes; `Counts.at
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -23,12 +23,14 @@ I64 = npt.NDArray[np.int64]
 AHEAD_MS = 10_000
 #: Version of the message; a reader that meets another one says so.
 VERSION = 1
-#: goal, currency, decimals, flat cell numbers, units.
-Amounts = tuple[str, str, int, list[int], list[int]]
+#: Goal, currency, decimals, rows, units (as text: they have no bound).
+Amounts = tuple[str, str, int, list[int], list[str]]
+#: Wide enough for any sum of amounts below 10^15 with 18 decimals; never rounds.
+EXACT = Context(prec=80)
 
 
 class Step(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """What a window gains (loses, if negative) when it moves on: flat cell numbers and differences."""
+    """What a window loses when it moves on by a pane: flat cell numbers and (negative) differences."""
 
     cells: list[int]
     change: list[int]
@@ -100,20 +102,16 @@ def evaluate(shard: Shard, at_ms: int | None) -> Counts:
     if at is not None:
         for w, window in enumerate(rules.windows):
             start = first_pane_start(window, at)
-            end = (at // window.pane_ms + 1) * window.pane_ms
-            columns = panes.span_columns(start, end)
+            # Nothing ends the window: whoever's clock runs ahead of ours is counted now, so no rate is above 1.
+            columns = panes.span_columns(start)
             cells[w] = _sums(panes, measures, columns, rows)
             amounts[w] = _amounts(shard, columns, rows, 1)
             for _ in range(min(-(-AHEAD_MS // window.pane_ms) + 1, window.length_ms // window.pane_ms)):
                 leaving = panes.span_columns(start, start + window.pane_ms)
-                entering = panes.span_columns(end, end + window.pane_ms)
-                change = _sums(panes, measures, entering, rows) - _sums(panes, measures, leaving, rows)
-                flat = change.reshape(-1)
+                flat = -_sums(panes, measures, leaving, rows).reshape(-1)
                 where = np.flatnonzero(flat)
-                money = _amounts(shard, leaving, rows, -1) + _amounts(shard, entering, rows, 1)
-                steps[w].append(Step(where.tolist(), flat[where].tolist(), money))
+                steps[w].append(Step(where.tolist(), flat[where].tolist(), _amounts(shard, leaving, rows, -1)))
                 start += window.pane_ms
-                end += window.pane_ms
     return Counts(
         version=VERSION,
         at_ms=at,
@@ -142,10 +140,10 @@ def _amounts(shard: Shard, columns: I64, rows: int, sign: int) -> list[Amounts]:
         units = revenue.cells(key)[columns, :rows].sum(axis=0) * sign
         where = np.flatnonzero(units)
         if where.size:
-            result.append((*key, scale, where.tolist(), [int(units[i]) for i in where.tolist()]))
+            result.append((*key, scale, where.tolist(), [str(units[i]) for i in where.tolist()]))
     return result
 
 
-def decimal_of(scale: int, units: int) -> Decimal:
+def decimal_of(scale: int, units: str) -> Decimal:
     """An amount of `units` with `scale` decimals."""
-    return Decimal(units).scaleb(-scale)
+    return Decimal(units).scaleb(-scale, EXACT)

@@ -138,6 +138,8 @@ class Panes:
         before = self._oldest.copy()
         for i, tier in enumerate(self.tiers):
             start = first_pane_start(tier.window, clock_ms)
+            if i:  # a longer window with longer panes may begin later than a shorter one
+                start = min(start, int(self._oldest[i - 1]))
             coarser = self.tiers[i + 1].pane_ms if i + 1 < len(self.tiers) else 1
             self._oldest[i] = start // coarser * coarser
         if self.clock_ms is not None and not np.array_equal(before, self._oldest):
@@ -164,14 +166,14 @@ class Panes:
                     plane[target[i]] += plane[source[i]]
             plane[source] = 0
 
-    def span_columns(self, start_ms: int, end_ms: int) -> I64:
-        """The columns of all panes from `start_ms` to before `end_ms`, which are edges of panes."""
-        newer_edge = end_ms
+    def span_columns(self, start_ms: int, end_ms: int | None = None) -> I64:
+        """The columns of all panes from `start_ms` to before `end_ms` (None: all that there are), edges of panes."""
+        newer_edge = self._oldest[0] + self.tiers[0].count * self.tiers[0].pane_ms if end_ms is None else end_ms
         columns = []
         for i, tier in enumerate(self.tiers):
             oldest = max(start_ms, int(self._oldest[i]))
             if oldest < newer_edge:
-                first, last = oldest // tier.pane_ms, -(-newer_edge // tier.pane_ms)
+                first, last = oldest // tier.pane_ms, -(-int(newer_edge) // tier.pane_ms)
                 # Columns are a ring: panes beyond it lie further ahead than any event may be.
                 held = int(self._oldest[i]) // tier.pane_ms + tier.count
                 panes = np.arange(first, min(last, held), dtype=np.int64)

@@ -7,18 +7,17 @@ is there is scaled up; when 64 bits could overflow, the plane goes on with Pytho
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import Context, Decimal, InvalidOperation
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from monitor.counts import EXACT
 from monitor.panes import Panes
 
 I64 = npt.NDArray[np.int64]
 _SAFE = 1 << 62
-#: Wide enough for any sum of amounts below 10^15 with 18 decimals; never rounds.
-_EXACT = Context(prec=80)
 MAX_AMOUNT = Decimal(10) ** 15
 MAX_DECIMALS = 18
 
@@ -55,7 +54,7 @@ class Revenue:
         decimals = max(-int(a.as_tuple().exponent) for a in amounts)
         self._rescale(key, decimals)
         scale = self.scale[key]
-        units = [int(a.scaleb(scale, _EXACT)) for a in amounts]
+        units = [int(a.scaleb(scale, EXACT)) for a in amounts]
         self._widen(key, sum(units))
         plane = self._panes.planes[measure]
         for unit, column, row in zip(units, columns, rows, strict=True):
@@ -83,10 +82,6 @@ class Revenue:
         planes, measure = self._panes.planes, self.measures[key]
         if self._largest[key] >= _SAFE and planes[measure].dtype != object:
             planes[measure] = planes[measure].astype(object)
-
-    def decimal(self, key: tuple[str, str], units: int) -> Decimal:
-        """A sum of cells as an amount."""
-        return Decimal(int(units)).scaleb(-self.scale[key], _EXACT)
 
     def restore(self, key: tuple[str, str], scale: int, cells: Sequence[tuple[int, int, int]]) -> None:
         """Put back cells (column, row, units of `scale` decimals) of a checkpoint."""

@@ -159,7 +159,7 @@ class Shard:
         piece -= piece[groups.starts][group]
         rounds = np.empty(n, np.int64)
         rounds[groups.order] = piece
-        return [np.flatnonzero(rounds == r) for r in range(int(rounds.max()) + 1)]
+        return [np.flatnonzero(rounds == r) for r in np.unique(rounds).tolist()]
 
     def _count(
         self,

@@ -23,8 +23,8 @@ VERSION = 2
 SLICES = 64
 
 
-#: Kind, goal, currency, decimals; starts of panes (epoch ms), rows, units.
-Sum = tuple[str, str, str, int, list[int], list[int], list[int]]
+#: Kind, goal, currency, decimals; starts of panes (epoch ms), rows, units (as text: they have no bound).
+Sum = tuple[str, str, str, int, list[int], list[int], list[str]]
 
 
 class UnknownVersionError(ValueError):
@@ -115,7 +115,7 @@ def _sums(shard: Shard) -> list[Sum]:
     sums: list[Sum] = []
     for kind, goal, currency, scale, plane in measures:
         column, row = np.nonzero(plane)
-        units = [int(u) for u in plane[column, row].tolist()]
+        units = [str(u) for u in plane[column, row].tolist()]
         sums.append((kind, goal, currency, scale, starts[column].tolist(), row.tolist(), units))
     return sums
 
@@ -182,7 +182,7 @@ def _restore_sums(shard: Shard, record: Record) -> None:
         if goal not in measure_of:
             continue
         columns = shard.panes.column(np.array(starts, np.int64)).tolist()
-        cells = [(c, row_now[r], u) for c, r, u in zip(columns, rows, units, strict=True) if c >= 0 and r in row_now]
+        cells = [(c, row_now[r], int(u)) for c, r, u in zip(columns, rows, units, strict=True) if c >= 0 and r in row_now]
         if kind == "revenue":
             shard.revenue.restore((goal, currency), scale, cells)
             continue

@@ -12,7 +12,7 @@ from decimal import Decimal
 import numpy as np
 import numpy.typing as npt
 
-from monitor.counts import Amounts, Counts, decimal_of
+from monitor.counts import EXACT, Amounts, Counts, decimal_of
 from monitor.rules import Dimension, Rules
 from monitor.segments import OTHER, UNKNOWN
 from monitor.snapshot import ALL, GoalCounts, Row, Snapshot, empty_snapshot
@@ -86,7 +86,7 @@ class Totals:
                     for row, unit in zip(flat, units, strict=True):
                         by_window = money.setdefault(segment_of[row], [{} for _ in rules.windows])
                         key = (goal, currency)
-                        by_window[w][key] = by_window[w].get(key, Decimal(0)) + decimal_of(scale, unit)
+                        by_window[w][key] = EXACT.add(by_window[w].get(key, Decimal(0)), decimal_of(scale, unit))
         for dimension in rules.dimensions:
             _fold(dimension, self._longest(), sums, money)
         order = self._order(sums)
@@ -145,4 +145,4 @@ def _fold(
             into = money.setdefault(other, [{} for _ in money[segment]])
             for w, of_window in enumerate(money.pop(segment)):
                 for key, amount in of_window.items():
-                    into[w][key] = into[w].get(key, Decimal(0)) + amount
+                    into[w][key] = EXACT.add(into[w].get(key, Decimal(0)), amount)

@@ -19,7 +19,9 @@ EXPLAINED = 0.9
 #: A value fell if it lost so many standard deviations.
 FELL = 2.0
 #: Nats by which "each value has its own rate" must beat "all fell alike" before values are blamed.
-UNEVEN = 3.0
+UNEVEN = 4.0
+#: Values that together have more than this share of the expected conversions are the whole: none is blamed.
+WHOLE = 0.95
 
 
 class Part(NamedTuple):
@@ -76,10 +78,13 @@ def split(
     if total <= 0 or lost.sum() <= 0:
         return Split((), rate_effect, mix_effect)
     parts: list[Part] = []
-    explained = 0.0
+    explained = covered = 0.0
     for i in np.argsort(-lost, kind="stable"):
         if lost[i] <= 0 or explained >= EXPLAINED * lost.sum():
             break
         parts.append(Part(best[1], values[i], round(float(min(lost[i] / total, 1.0)), 4)))
         explained += lost[i]
+        covered += m[i]
+    if covered > WHOLE * m.sum():
+        parts = []
     return Split(tuple(parts), rate_effect, mix_effect)

@@ -57,7 +57,11 @@ def basis(minute: float, utc_offset: int = 0) -> Array:
     day = 2 * np.pi * (local % 1440) / 1440
     week_minute = (local + 3 * 1440) % 10080
     week = 2 * np.pi * week_minute / 10080
-    end = float(np.clip((week_minute - 7140) / 120, 0, 1)) if week_minute > 60 else 1.0 - float(week_minute / 60)
+    end = (
+        float(np.clip((week_minute - 7140) / 120, 0, 1))
+        if week_minute > 60
+        else 1.0 - float(week_minute / 60)
+    )
     return np.array(
         [
             1.0,

@@ -63,7 +63,9 @@ class Span:
     def matches(self, key: SeriesKey) -> bool:
         """Whether the span speaks about this series."""
         wanted = (self.goal, self.dimension, self.value)
-        return all(w is None or w == h for w, h in zip(wanted, (key.goal, key.dimension, key.value), strict=True))
+        return all(
+            w is None or w == h for w, h in zip(wanted, (key.goal, key.dimension, key.value), strict=True)
+        )
 
 
 @dataclass(frozen=True)

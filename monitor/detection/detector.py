@@ -117,7 +117,13 @@ class Detector:
     # ---- minutes ------------------------------------------------------------------------------------------------
 
     def step(
-        self, minute: int, visitors: ArrayLike, conversions: ArrayLike, *, late: bool = False, release: str | None = None
+        self,
+        minute: int,
+        visitors: ArrayLike,
+        conversions: ArrayLike,
+        *,
+        late: bool = False,
+        release: str | None = None,
     ) -> list[AlertChange]:
         """Take one closed minute.
 
@@ -132,7 +138,13 @@ class Detector:
         return self.run(minute, n[None, :], x[None, :], late=late, release=release)
 
     def run(
-        self, minute: int, visitors: ArrayLike, conversions: ArrayLike, *, late: bool = False, release: str | None = None
+        self,
+        minute: int,
+        visitors: ArrayLike,
+        conversions: ArrayLike,
+        *,
+        late: bool = False,
+        release: str | None = None,
     ) -> list[AlertChange]:
         """Take many minutes in a row, [minutes, series], the first of which is `minute`.
 
@@ -229,7 +241,9 @@ class Detector:
         out.sort(key=lambda e: (e[0], e[1]))
         return [change for _, _, changes in out for change in changes]
 
-    def _first_events(self, look: scan.Look, cols: Ints | slice, minute: int) -> tuple[Ints, list[tuple[int, int]]]:
+    def _first_events(
+        self, look: scan.Look, cols: Ints | slice, minute: int
+    ) -> tuple[Ints, list[tuple[int, int]]]:
         """Row up to which each series is committed, and (group, row) of each group's first event."""
         rows = len(look.visitors)
         allowed = self._allowed[cols]
@@ -304,7 +318,9 @@ class Detector:
         """Segment that brought most of the visitors above the usual, with its share of them."""
         more = visitors - usual
         whole = max((float(m) for c, m in zip(cols, more, strict=True) if self.keys[c].is_whole), default=0.0)
-        parts = [(float(m), self.keys[c]) for c, m in zip(cols, more, strict=True) if not self.keys[c].is_whole]
+        parts = [
+            (float(m), self.keys[c]) for c, m in zip(cols, more, strict=True) if not self.keys[c].is_whole
+        ]
         if not parts or whole <= 0:
             return []
         most, key = max(parts, key=lambda p: p[0])
@@ -312,14 +328,20 @@ class Detector:
 
     def _forget_old(self, now: int) -> None:
         for name, incidents in list(self._judge.recent.items()):
-            kept = [i for i in incidents if i.resolved is not None and now - i.resolved <= self.config.reopen_minutes]
+            kept = [
+                i
+                for i in incidents
+                if i.resolved is not None and now - i.resolved <= self.config.reopen_minutes
+            ]
             if kept:
                 self._judge.recent[name] = kept
             else:
                 del self._judge.recent[name]
         self._judge.open = {k: v for k, v in self._judge.open.items() if v}
 
-    def _calendar(self, minute: int, rows: int) -> tuple[Array | None, NDArray[np.bool_] | None, NDArray[np.bool_] | None]:
+    def _calendar(
+        self, minute: int, rows: int
+    ) -> tuple[Array | None, NDArray[np.bool_] | None, NDArray[np.bool_] | None]:
         """Factor, quiet and do-not-learn of a block; None where nothing applies."""
         a, b = minute * 60, (minute + rows) * 60
         quiet = [s for s in self.config.quiet if s.start < b and s.end > a]
@@ -374,7 +396,9 @@ class Detector:
             incident = at.get(key)
             if incident is not None:
                 state = "alerting"
-            elif not st.ready[c] or (st.conversions[c] < LEARNED_CONVERSIONS and key.goal not in self.config.expected_rate):
+            elif not st.ready[c] or (
+                st.conversions[c] < LEARNED_CONVERSIONS and key.goal not in self.config.expected_rate
+            ):
                 state = "learning"
             elif st.gap[c] > 0 or st.silence[c] > scan.SILENT:
                 state = "frozen"
@@ -384,7 +408,15 @@ class Detector:
                 state = "watching"
             ratio = float(rate[c]) if st.ready[c] else None
             lost = max(float(st.alert_m[c] - st.alert_x[c]), 0.0) if incident is not None else 0.0
-            out.append({"key": key, "state": state, "expected_ratio": ratio, "alert": incident, "lost_conversions": lost})
+            out.append(
+                {
+                    "key": key,
+                    "state": state,
+                    "expected_ratio": ratio,
+                    "alert": incident,
+                    "lost_conversions": lost,
+                }
+            )
         return out
 
     def expectation_now(self) -> tuple[Array, Array]:

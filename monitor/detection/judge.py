@@ -60,7 +60,9 @@ class Judge:
 
     # ---- opening ------------------------------------------------------------------------------------------------
 
-    def fell(self, st: SeriesState, ex: Expectation, group: str, cols: list[int], now: int) -> list[AlertChange]:
+    def fell(
+        self, st: SeriesState, ex: Expectation, group: str, cols: list[int], now: int
+    ) -> list[AlertChange]:
         """Series `cols` of a group crossed their thresholds in the minute before `now`."""
         out: list[AlertChange] = []
         by_goal: dict[str, list[int]] = {}
@@ -116,7 +118,11 @@ class Judge:
             return self._raise(st, ex, group, goal, rest, now) if rest else []
         named = lead
         for k, c in enumerate(family):
-            if self.keys[c].is_whole and deviance(x[k], m[k]) >= WHOLE_SHOWS and m[k] - x[k] >= 0.5 * (m[at] - x[at]):
+            if (
+                self.keys[c].is_whole
+                and deviance(x[k], m[k]) >= WHOLE_SHOWS
+                and m[k] - x[k] >= 0.5 * (m[at] - x[at])
+            ):
                 named = int(c)
         key = self.keys[named]
         incident = Incident(
@@ -273,7 +279,9 @@ class Judge:
 
     # ---- the end --------------------------------------------------------------------------------------------------
 
-    def recovered(self, st: SeriesState, ex: Expectation, group: str, cols: list[int], now: int) -> list[AlertChange]:
+    def recovered(
+        self, st: SeriesState, ex: Expectation, group: str, cols: list[int], now: int
+    ) -> list[AlertChange]:
         """Series of a group are back to normal."""
         out: list[AlertChange] = []
         for incident in list(self.open.get(group, [])):
@@ -330,7 +338,9 @@ class Judge:
             st.paused[family] = 0
             st.block_x[family] = st.block_m[family] = st.block_minutes[family] = 0.0
 
-    def _reopen(self, st: SeriesState, ex: Expectation, incident: Incident, cols: list[int], now: int) -> list[AlertChange]:
+    def _reopen(
+        self, st: SeriesState, ex: Expectation, incident: Incident, cols: list[int], now: int
+    ) -> list[AlertChange]:
         """The drop came back soon after its end: the same alert, flapping."""
         self.recent[incident.group].remove(incident)
         incident.longest_quiet = max(incident.longest_quiet, now - (incident.resolved or now))
@@ -368,7 +378,14 @@ class Judge:
     # ---- traffic and missing data -------------------------------------------------------------------------------
 
     def about_traffic(
-        self, st: SeriesState, ex: Expectation, c: int, kind: str, now: int, segments: list[tuple[str, str, float]], usual: float
+        self,
+        st: SeriesState,
+        ex: Expectation,
+        c: int,
+        kind: str,
+        now: int,
+        segments: list[tuple[str, str, float]],
+        usual: float,
     ) -> list[AlertChange]:
         """Open (or turn into) an incident about traffic or missing data, on the whole series `c`."""
         key = self.keys[c]
@@ -412,7 +429,9 @@ class Judge:
                 continue
             k = h % RING_HOURS
             off = self.config.utc_offset_minutes
-            rate = np.exp(st.mean[cols] @ baseline.basis(h * 60 + 30, off) + learning.rest_of_hour(st, cols, h, off))
+            rate = np.exp(
+                st.mean[cols] @ baseline.basis(h * 60 + 30, off) + learning.rest_of_hour(st, cols, h, off)
+            )
             x += part * st.hour_x[cols, k]
             m += part * st.hour_m[cols, k] * rate
         return x, m
@@ -467,4 +486,3 @@ def _rest(st: SeriesState, c: int, now: int) -> None:
     st.x_at[bank, c] = st.sum_x[c]
     st.m_at[bank, c] = st.sum_m[c]
     st.onset[bank, c] = now
-

@@ -33,4 +33,6 @@ def at_least_drop(x: float, m: float, noise: float) -> float | None:
         return None
     sd = math.sqrt((max(x, 0.0) + 1.0) / m**2 + noise)
     upper = (x + 0.5) / m + 1.28 * sd
-    return max((d for d in (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9) if upper <= 1 - d), default=None)
+    return max(
+        (d for d in (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9) if upper <= 1 - d), default=None
+    )

@@ -89,7 +89,9 @@ def learn_traffic(st: SeriesState, hour: int, off: int) -> None:
         seen = np.log((st.block_n[rows] + 0.5) / st.data_minutes[rows])
         age = st.traffic_hours[rows].astype(np.float64)
         st.traffic_level[rows] = np.where(age == 0, seen, st.traffic_level[rows])
-        said = st.traffic_level[rows] + st.traffic_hour[rows, h].astype(np.float64) + st.traffic_day[rows, day]
+        said = (
+            st.traffic_level[rows] + st.traffic_hour[rows, h].astype(np.float64) + st.traffic_day[rows, day]
+        )
         if weekend:
             said = said + st.traffic_hour[rows, 24 + h]
         known = age >= TRAFFIC_KNOWN_HOURS
@@ -160,7 +162,9 @@ def _ready(st: SeriesState, rows: Ints, per_minute: Array) -> None:
     st.block_x[rows] = st.block_m[rows] = st.block_minutes[rows] = 0.0
 
 
-def learn_block(st: SeriesState, rows: Ints, x: Array, m: Array, at: Array, hours: float, hour: int = 0) -> None:
+def learn_block(
+    st: SeriesState, rows: Ints, x: Array, m: Array, at: Array, hours: float, hour: int = 0
+) -> None:
     """Feed one block of `rows` to the filter and learn the noise from how it was surprised; `hour` is local."""
     ok = m > 1e-6
     rows, x, m = rows[ok], x[ok].astype(np.float64), m[ok].astype(np.float64)
@@ -174,14 +178,25 @@ def learn_block(st: SeriesState, rows: Ints, x: Array, m: Array, at: Array, hour
         excess = inn**2 - 1.0 / m - before
         weight = (noise + before) / var
         later = st.learned_hours[rows] - NOISE_FROM
-        gain = np.where(later < 0, 0.0, np.maximum(1.0 / np.maximum(later + baseline.HOUR_NOISE_WORTH, 1.0), 1 / 240.0)) * weight
+        gain = (
+            np.where(
+                later < 0,
+                0.0,
+                np.maximum(1.0 / np.maximum(later + baseline.HOUR_NOISE_WORTH, 1.0), 1 / 240.0),
+            )
+            * weight
+        )
         st.hour_noise[rows] = np.clip(st.hour_noise[rows] + gain * (excess - st.hour_noise[rows]), 1e-4, 0.25)
         rest = baseline.REST_GAIN * baseline.REST_VAR / (baseline.REST_VAR + var)
         settled = st.learned_hours[rows] >= 36
-        st.hour_rest[rows, hour % 24] = np.where(settled, 0.998 * st.hour_rest[rows, hour % 24] + rest * inn, 0.0)
+        st.hour_rest[rows, hour % 24] = np.where(
+            settled, 0.998 * st.hour_rest[rows, hour % 24] + rest * inn, 0.0
+        )
         z = inn / np.sqrt(var)
         turn = baseline.WANDER_RATE * z * st.last_innovation[rows]
-        st.level_wander[rows] = np.clip(st.level_wander[rows] * np.exp(turn), baseline.WANDER_MIN, baseline.WANDER_MAX)
+        st.level_wander[rows] = np.clip(
+            st.level_wander[rows] * np.exp(turn), baseline.WANDER_MIN, baseline.WANDER_MAX
+        )
         st.last_innovation[rows] = z
         st.learned_hours[rows] += 1
 
@@ -214,9 +229,9 @@ def close_hour(st: SeriesState, hour: int, ex: Expectation, config: DetectionCon
     st.hour_x[:, slot] = np.where(full, st.block_x, 0)
     here = st.mean @ baseline.basis(hour * 60 + 30, off) + rest_of_hour(st, slice(None), hour, off)
     st.hour_m[:, slot] = np.where(full, st.block_m * np.exp(ex.guard - here), 0)
-    st.per_minute += np.where(full, (st.block_m / np.maximum(st.block_minutes, 1) - st.per_minute), 0) * np.where(
-        st.learned_hours < 24, 1.0 / (st.learned_hours + 2.0), 1 / 72.0
-    )
+    st.per_minute += np.where(
+        full, (st.block_m / np.maximum(st.block_minutes, 1) - st.per_minute), 0
+    ) * np.where(st.learned_hours < 24, 1.0 / (st.learned_hours + 2.0), 1 / 72.0)
     whole = np.flatnonzero((st.block_minutes == 60) & ~high)
     if len(whole):
         q = np.stack(
@@ -233,7 +248,15 @@ def close_hour(st: SeriesState, hour: int, ex: Expectation, config: DetectionCon
             past = hour - age
             at = baseline.basis(past * 60 + 30, off)
             k = past % RING_HOURS
-            learn_block(st, rows, st.hour_x[rows, k], st.hour_m[rows, k] * np.exp(st.mean[rows] @ at + rest_of_hour(st, rows, past, off)), at, 1.0, past + off // 60)
+            learn_block(
+                st,
+                rows,
+                st.hour_x[rows, k],
+                st.hour_m[rows, k] * np.exp(st.mean[rows] @ at + rest_of_hour(st, rows, past, off)),
+                at,
+                1.0,
+                past + off // 60,
+            )
             st.pending[rows] -= 1
     calm = ready & (st.paused == 0)
     baseline.wander(st.covariance, np.where(ready, st.level_wander, 0.0))
@@ -262,7 +285,11 @@ def _anchor(st: SeriesState, minute: int) -> None:
     st.low[:] = 0.0
     k = cusum.TRAFFIC
     for column in range(cusum.COLUMNS):
-        kx, km = (st.sum_n, st.sum_e) if column == k else (st.sum_x, st.sum_u if column == cusum.INTENT else st.sum_m)
+        kx, km = (
+            (st.sum_n, st.sum_e)
+            if column == k
+            else (st.sum_x, st.sum_u if column == cusum.INTENT else st.sum_m)
+        )
         st.x_at[column] -= kx
         st.m_at[column] -= km
     for s in (st.sum_x, st.sum_m, st.sum_u, st.sum_n, st.sum_e):

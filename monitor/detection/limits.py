@@ -26,7 +26,9 @@ def smallest_drop(
     from monitor.detection.baseline import window_noise  # noqa: PLC0415 - keeps this module light to import
 
     expected = per_minute * minutes
-    noise = float(window_noise(np.array(minutes), np.array(white), np.array(slow), np.array(0.0), np.array(base)))
+    noise = float(
+        window_noise(np.array(minutes), np.array(white), np.array(slow), np.array(0.0), np.array(base))
+    )
     # An uncertain baseline of a quiet series: a fortnight of conversions over a dozen terms.
     noise += 12.0 / max(per_minute * 20_160, 1.0)
     h = cusum.thresholds(between_alarms, np.array([per_minute]))[:, 0]

@@ -40,7 +40,9 @@ TRAFFIC_NOISE_LEAST = 0.006
 LONGEST_WINDOW = 3 * 1440
 
 #: Bits of `Look.events`.
-DROP, RECOVERED, TRAFFIC_FELL, TRAFFIC_BACK, LOW_INTENT, INTENT_OVER, STALE, DATA_BACK = (1 << i for i in range(8))
+DROP, RECOVERED, TRAFFIC_FELL, TRAFFIC_BACK, LOW_INTENT, INTENT_OVER, STALE, DATA_BACK = (
+    1 << i for i in range(8)
+)
 
 
 @dataclass
@@ -150,15 +152,17 @@ def look(
     silence = _silence(n, has_data, np.where(known, usual, np.maximum(slow, 1e-3)), st.silence)
     silent = silence > SILENT
     counted = has_data & ~silent & (st.ready > 0)
+    if still is not None:
+        counted &= ~still
     unbelieving = could * rate
     expected = unbelieving * exposure.surge_factor(ratio)
     expected *= counted
     alerting = st.alerting > 0
     learnable = counted & ~surge & (st.paused == 0)
-    if still is not None:
-        learnable &= ~still
     gap = _run_length(~has_data & live, st.gap, live) if not complete or st.gap.any() else np.zeros_like(n)
-    sums = np.stack([x * counted, expected, unbelieving * counted, n * has_data, np.where(known, usual, 0.0) * has_data])
+    sums = np.stack(
+        [x * counted, expected, unbelieving * counted, n * has_data, np.where(known, usual, 0.0) * has_data]
+    )
     steps = np.empty((cusum.COLUMNS, rows, n.shape[1]))
     xc = sums[0].copy()
     for d, (log_rest, drop) in enumerate(zip(LOG_REST, DROPS, strict=True)):
@@ -230,7 +234,9 @@ def _find_events(
             x, m, w = window(out, st, d, cols)
             noise = baseline.window_noise(w, ex.white[cols], ex.slow[cols], ex.hour[cols], ex.base[cols])
             g = cusum.evidence(score[d][:, cols], m, noise)
-            fired |= proposed[d][:, cols] & (g >= ex.threshold[d, cols]) & (m - x >= min_lost) & (x < 0.95 * m)
+            fired |= (
+                proposed[d][:, cols] & (g >= ex.threshold[d, cols]) & (m - x >= min_lost) & (x < 0.95 * m)
+            )
         out.events[:, cols] |= np.where(fired, DROP, 0).astype(np.uint8)
     cols = np.flatnonzero(alerting)
     if len(cols):
@@ -261,7 +267,9 @@ def _find_events(
         out.events |= np.where(out.has_data, DATA_BACK, 0).astype(np.uint8)
 
 
-def window(out: Look, st: SeriesState, column: int, cols: Ints, *, unbelieving: bool = False) -> tuple[Array, Array, Array]:
+def window(
+    out: Look, st: SeriesState, column: int, cols: Ints, *, unbelieving: bool = False
+) -> tuple[Array, Array, Array]:
     """Conversions, expected conversions and minutes since the beginning of a column's excursion.
 
     Returns:

@@ -78,7 +78,9 @@ def summary(record: Mapping[str, Any], utc_offset_minutes: int = 0) -> str:
             "but conversions did not fall"
         )
     else:
-        rate = f"{goal} rate {percent(record['observed_ratio'])} instead of {percent(record['expected_ratio'])}"
+        rate = (
+            f"{goal} rate {percent(record['observed_ratio'])} instead of {percent(record['expected_ratio'])}"
+        )
         out = f"{rate} since {since}{until}{_where(record)}; {_sure(record)}; {_lost(record)}"
         if kind == "tracking_outage":
             out = f"Tracking looks broken: {out[0].lower() + out[1:]}"

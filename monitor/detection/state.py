@@ -189,7 +189,10 @@ class SeriesState:
     def to_bytes(self) -> bytes:
         """Version, number of series, arrays in the order of `LAYOUT`, little endian."""
         head = MAGIC + struct.pack("<HI", VERSION, len(self))
-        body = [np.ascontiguousarray(getattr(self, name)).astype(f"<{d}", copy=False).tobytes() for name, (d, _) in LAYOUT.items()]
+        body = [
+            np.ascontiguousarray(getattr(self, name)).astype(f"<{d}", copy=False).tobytes()
+            for name, (d, _) in LAYOUT.items()
+        ]
         return head + b"".join(body)
 
     @classmethod
