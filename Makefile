@@ -9,11 +9,11 @@ STAMP := $(VENV)/.installed
 # What `make check` runs of the tests: no broker, no browser, no other program.
 FAST_TESTS := tests/unit tests/functional tests/test_layers.py tests/test_docs.py
 
-.PHONY: help setup demo lint check test bench clean
+.PHONY: help setup demo lint check test bench detection clean
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: $(STAMP) ## .venv with the package, its tests' tools, at the versions of constraints.txt
 
@@ -42,6 +42,9 @@ test: setup ## all tests that this machine can run; says what it left out and wh
 
 bench: setup ## speed and memory, as ratios to a bare consumer loop of the same run
 	$(BIN)/python -m tests.benchmarks
+
+detection: setup ## how soon and how seldom wrongly drops are found: the acceptance table on fresh seeds (15 minutes)
+	$(BIN)/python -m tests.detection
 
 clean: ## removes what the commands above made
 	rm -rf $(VENV) data build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
