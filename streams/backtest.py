@@ -81,7 +81,9 @@ def _number(cell: str | None, column: str, path: Path, line: int) -> float:
         value = math.nan
     if math.isnan(value) or math.isinf(value):
         msg = f"{path}:{line}: {column}: {cell!r} is not a number"
-        raise SeriesFileError(msg, remedy="write a number, or leave the row out if nothing is known of the minute")
+        raise SeriesFileError(
+            msg, remedy="write a number, or leave the row out if nothing is known of the minute"
+        )
     if value < 0:
         msg = f"{path}:{line}: {column}: {cell} is negative"
         raise SeriesFileError(msg, remedy="counts are 0 or more")
@@ -119,7 +121,12 @@ def read_series(path: Path) -> MinuteSeries:
             minute = int(_number(names["ts"], "ts", path, line) // 60)
             n = _number(names["visitors"], "visitors", path, line)
             x = _number(names["conversions"], "conversions", path, line)
-            key = (names["series"], names.get("goal", "") or "conversion", names.get("group", ""), names.get("segment", ""))
+            key = (
+                names["series"],
+                names.get("goal", "") or "conversion",
+                names.get("group", ""),
+                names.get("segment", ""),
+            )
             mine = cells.setdefault(key, {})
             old = mine.get(minute)
             if old is not None:
@@ -145,7 +152,9 @@ def read_series(path: Path) -> MinuteSeries:
     return out
 
 
-def _arrays(path: Path, cells: dict[tuple[str, str, str, str], dict[int, tuple[float, float, int]]]) -> MinuteSeries:
+def _arrays(
+    path: Path, cells: dict[tuple[str, str, str, str], dict[int, tuple[float, float, int]]]
+) -> MinuteSeries:
     first = min(min(rows) for rows in cells.values())
     last = max(max(rows) for rows in cells.values())
     if last - first > LONGEST:
@@ -161,7 +170,9 @@ def _arrays(path: Path, cells: dict[tuple[str, str, str, str], dict[int, tuple[f
         if values[:, 1].sum() > values[:, 0].sum():
             msg = f"{path}: series {series!r} has more conversions than visitors in all"
             raise SeriesFileError(msg, remedy="are the columns visitors and conversions swapped?")
-        keys.append(SeriesKey(goal, group, segment or series, group) if group else SeriesKey(goal, group=series))
+        keys.append(
+            SeriesKey(goal, group, segment or series, group) if group else SeriesKey(goal, group=series)
+        )
         names.append(series)
         if not group:
             notes += _renamed(series, goal, rows, cells)
@@ -182,7 +193,9 @@ def _arrays(path: Path, cells: dict[tuple[str, str, str, str], dict[int, tuple[f
     return MinuteSeries(first, n, x, keys, names, notes)
 
 
-def _renamed(series: str, goal: str, rows: dict[int, Any], cells: dict[tuple[str, str, str, str], dict[int, Any]]) -> list[str]:
+def _renamed(
+    series: str, goal: str, rows: dict[int, Any], cells: dict[tuple[str, str, str, str], dict[int, Any]]
+) -> list[str]:
     end = max(rows)
     return [
         f"series {series!r} ends where {other[0]!r} begins: if it was renamed, the new name learns from nothing"
@@ -210,10 +223,15 @@ def read_truth(path: Path) -> list[Truth]:
     return out
 
 
-def run(series: MinuteSeries, config: DetectionConfig, progress: Callable[[int], None] = lambda _: None) -> Result:
+def run(
+    series: MinuteSeries, config: DetectionConfig, progress: Callable[[int], None] = lambda _: None
+) -> Result:
     """Run the detectors over all minutes; `progress` is told the minutes done."""
     detector = Detector(config, series.keys)
-    named = {(k.goal, k.dimension, k.value, k.group): name for k, name in zip(series.keys, series.names, strict=True)}
+    named = {
+        (k.goal, k.dimension, k.value, k.group): name
+        for k, name in zip(series.keys, series.names, strict=True)
+    }
     group_of = {k: k.group for k in series.keys}
     last: dict[str, int] = {}
     for c, k in enumerate(series.keys):
@@ -225,12 +243,22 @@ def run(series: MinuteSeries, config: DetectionConfig, progress: Callable[[int],
     at = 0
     while at < len(series.visitors):
         size = min(60 - (series.first + at) % 60, len(series.visitors) - at)
-        rate, sd = detector.expectation_now() if detector.minute is not None else (np.full(len(series.keys), np.nan),) * 2
+        rate, sd = (
+            detector.expectation_now()
+            if detector.minute is not None
+            else (np.full(len(series.keys), np.nan),) * 2
+        )
         expected.append(np.repeat(rate[None], size, 0))
         spread.append(np.repeat(sd[None], size, 0))
-        for change in detector.run(series.first + at, series.visitors[at : at + size], series.conversions[at : at + size]):
+        for change in detector.run(
+            series.first + at, series.visitors[at : at + size], series.conversions[at : at + size]
+        ):
             r = dict(change.record)
-            key = next(k for k in (SeriesKey(r["goal"], r["dimension"], r["value"], g) for g in _groups(r)) if k in group_of)
+            key = next(
+                k
+                for k in (SeriesKey(r["goal"], r["dimension"], r["value"], g) for g in _groups(r))
+                if k in group_of
+            )
             if r["kind"] == "stale" and r["onset_at"] // 60 > last[key.group]:
                 ignored.add(r["alert_id"])
             if r["alert_id"] not in ignored:
@@ -252,28 +280,39 @@ def table(series: MinuteSeries, result: Result, truth: list[Truth] | None) -> li
     """One row a series: what was found, and against the truth if it is known."""
     out = []
     for c, name in enumerate(series.names):
-        firing = {r["alert_id"]: r for r in reversed(result.records) if r["series"] == name and r["state"] == "firing"}
+        firing = {
+            r["alert_id"]: r
+            for r in reversed(result.records)
+            if r["series"] == name and r["state"] == "firing"
+        }
         rate = [r for r in firing.values() if r["kind"] in RATE_KINDS]
         known = ~np.isnan(series.visitors[:, c])
         row: dict[str, Any] = {
             "series": name,
             "goal": series.keys[c].goal,
             "days": round(float(known.sum()) / 1440, 1),
-            "conversions_per_hour": round(float(series.conversions[known, c].sum() / max(known.sum(), 1) * 60), 1),
+            "conversions_per_hour": round(
+                float(series.conversions[known, c].sum() / max(known.sum(), 1) * 60), 1
+            ),
             "alerts": len(rate),
             "other_alerts": len(firing) - len(rate),
         }
         if truth is not None:
             mine = [t for t in truth if t.series == name]
             found = [[r for r in rate if t.start < r["raised_at"] <= t.end] for t in mine]
-            delays = [(f[0]["raised_at"] - t.start) / 60 if f else math.inf for t, f in zip(mine, found, strict=True)]
+            delays = [
+                (f[0]["raised_at"] - t.start) / 60 if f else math.inf
+                for t, f in zip(mine, found, strict=True)
+            ]
             true = {r["alert_id"] for f in found for r in f}
             median = float(np.median(delays)) if delays else math.nan
             row |= {
                 "drops": len(mine),
                 "found": sum(1 for f in found if f),
                 "median_delay_minutes": round(median, 1) if math.isfinite(median) else None,
-                "false_alarms_per_month": round((len(rate) - len(true)) / max(known.sum() / MONTH_MINUTES, 1e-9), 2),
+                "false_alarms_per_month": round(
+                    (len(rate) - len(true)) / max(known.sum() / MONTH_MINUTES, 1e-9), 2
+                ),
             }
         out.append(row)
     return out
@@ -285,10 +324,18 @@ def limits(series: MinuteSeries, result: Result, config: DetectionConfig) -> lis
     between = config.minutes_between_alarms(len(series.keys))
     out = []
     for c, name in enumerate(series.names):
-        own = {"white": float(white[c]), "slow": float(slow[c]), "base": float(base[c])} if per_minute[c] > 0 else {}
+        own = (
+            {"white": float(white[c]), "slow": float(slow[c]), "base": float(base[c])}
+            if per_minute[c] > 0
+            else {}
+        )
         known = ~np.isnan(series.visitors[:, c])
         mean = float(per_minute[c]) or float(series.conversions[known, c].sum() / max(known.sum(), 1))
-        row: dict[str, Any] = {"series": name, "goal": series.keys[c].goal, "conversions_per_hour": round(60 * mean, 1)}
+        row: dict[str, Any] = {
+            "series": name,
+            "goal": series.keys[c].goal,
+            "conversions_per_hour": round(60 * mean, 1),
+        }
         for label, minutes in (("10_minutes", 10), ("1_hour", 60), ("1_day", 1440)):
             row[label] = smallest_drop(mean, minutes, between, **own)
         out.append(row)

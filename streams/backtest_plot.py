@@ -63,7 +63,9 @@ def _draw(axis: Any, series: MinuteSeries, result: Result, c: int) -> None:
     expected = result.expected[:cut, c].reshape(count, -1)[:, -1]
     spread = result.spread[:cut, c].reshape(count, -1)[:, -1]
     sd = np.sqrt(spread**2 + 1 / np.maximum(expected * seen, 1e-9))
-    times = np.array([datetime.fromtimestamp((series.first + (k + 0.5) * width) * 60, UTC) for k in range(count)])
+    times = np.array(
+        [datetime.fromtimestamp((series.first + (k + 0.5) * width) * 60, UTC) for k in range(count)]
+    )
     top = float(np.nanquantile(rate, 0.995)) * 1.35 if np.isfinite(rate).any() else 1.0
     low, high = np.maximum(expected * (1 - 2 * sd), 0), expected * (1 + 2 * sd)
     axis.fill_between(times, 100 * low, 100 * high, color=BAND, lw=0, label="normal (2 sd)")

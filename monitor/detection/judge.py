@@ -370,7 +370,9 @@ class Judge:
         for key in incident.members:
             c = self.index[key]
             if st.alerting[c]:
-                st.mean[c, 0] += math.log(max(float(st.remaining[c]), 0.01))
+                change = math.log(max(float(st.remaining[c]), 0.01))
+                st.mean[c, 0] += change
+                ex.log_rate[c] += change
                 st.covariance[c, 0] += 0.01
                 _rest(st, c, now)
         return self._end(st, ex, incident, now)
@@ -420,8 +422,8 @@ class Judge:
         x, m = np.zeros(len(cols)), np.zeros(len(cols))
         length = min(max(now - onset, 0), 60)
         slots = [(now - 1 - k) % 60 for k in range(length)]
-        x += st.minute_x[np.ix_(slots, cols)].sum(0)
-        m += st.minute_m[np.ix_(slots, cols)].astype(np.float64).sum(0)
+        x += st.minute_x[np.ix_(np.array(slots, np.int64), cols)].sum(0)
+        m += st.minute_m[np.ix_(np.array(slots, np.int64), cols)].astype(np.float64).sum(0)
         first, hour = now - length, (now - 1) // 60
         for h in range(hour - 1, hour - RING_HOURS, -1):
             part = max(0, min(first, h * 60 + 60) - max(onset, h * 60)) / 60

@@ -9,6 +9,9 @@ from typing import Any
 #: Probability from which on → words. Below the last it is "perhaps".
 WORDS = ((0.98, "very likely"), (0.9, "likely"), (0.6, "probably"), (0.0, "perhaps"))
 
+#: Times are given with the date if an alert is older than this (seconds).
+DATE_AFTER = 20 * 3600
+
 
 def percent(ratio: float) -> str:
     """A rate as people write it: two digits that matter, `3.4 %`, `0.27 %`, `0 %`."""
@@ -20,9 +23,10 @@ def percent(ratio: float) -> str:
     return f"{p:.1f} %" if p >= 0.995 else f"{p:.2g} %"
 
 
-def clock(at: float, utc_offset_minutes: int) -> str:
-    """Local time of day, `14:07`."""
-    return (datetime.fromtimestamp(at, UTC) + timedelta(minutes=utc_offset_minutes)).strftime("%H:%M")
+def clock(at: float, utc_offset_minutes: int, *, date: bool = False) -> str:
+    """Local time of day, `14:07`; with the date, `21 Nov 14:07`."""
+    local = datetime.fromtimestamp(at, UTC) + timedelta(minutes=utc_offset_minutes)
+    return f"{local.day} {local:%b %H:%M}" if date else f"{local:%H:%M}"
 
 
 def name_of(goal: str) -> str:
@@ -63,9 +67,14 @@ def summary(record: Mapping[str, Any], utc_offset_minutes: int = 0) -> str:
         record: The alert record, all fields but `summary`.
         utc_offset_minutes: Local time.
     """
-    goal, since = name_of(record["goal"]), clock(record["onset_at"], utc_offset_minutes)
-    kind = record["kind"]
-    until = f" until {clock(record['resolved_at'], utc_offset_minutes)}" if record["resolved_at"] else ""
+    goal, kind = name_of(record["goal"]), record["kind"]
+    date = record["changed_at"] - record["onset_at"] > DATE_AFTER
+    since = clock(record["onset_at"], utc_offset_minutes, date=date)
+    until = (
+        f" until {clock(record['resolved_at'], utc_offset_minutes, date=date)}"
+        if record["resolved_at"]
+        else ""
+    )
     if kind == "stale":
         out = f"No data since {since}{until}: the stream stands still, rates are unknown"
     elif kind == "traffic_drop":

@@ -22,16 +22,33 @@ _HEADINGS = {
 
 
 @click.command("backtest")
-@click.option("--series", "series_file", type=_FILE, help="CSV, one row per minute and series: ts, series, visitors, conversions.")
+@click.option(
+    "--series",
+    "series_file",
+    type=_FILE,
+    help="CSV, one row per minute and series: ts, series, visitors, conversions.",
+)
 @click.option("--events", "events_file", type=_FILE, hidden=True)
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write alert records as JSON lines.")
-@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw rate, expectation, limits and alerts (SVG).")
-@click.option("--truth", type=_FILE, help="CSV of true drops (series, start, end, drop): adds delays and false alarms.")
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write alert records as JSON lines."
+)
+@click.option(
+    "--plot",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Draw rate, expectation, limits and alerts (SVG).",
+)
+@click.option(
+    "--truth", type=_FILE, help="CSV of true drops (series, start, end, drop): adds delays and false alarms."
+)
 @click.option(
     "--false-alarms-per-series-month", type=click.FloatRange(0.001, 100), default=0.5, show_default=True,
     help="How many false alarms a series may raise in a month.",
 )  # fmt: skip
-@click.option("--limits", is_flag=True, help="Show the smallest drop that can be seen within 10 minutes, an hour and a day.")
+@click.option(
+    "--limits",
+    is_flag=True,
+    help="Show the smallest drop that can be seen within 10 minutes, an hour and a day.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def command(
     series_file: Path | None, events_file: Path | None, out: Path | None, plot: Path | None, truth: Path | None,
@@ -63,14 +80,20 @@ def command(
     else:
         result = backtest.run(data, config)
     if out is not None:
-        out.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in result.records), encoding="utf-8")
+        out.write_text(
+            "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in result.records), encoding="utf-8"
+        )
     if plot is not None:
         from streams.backtest_plot import plot as draw  # noqa: PLC0415 - matplotlib is an extra and slow to import
 
         draw(data, result, plot)
     rows = backtest.limits(data, result, config) if limits else backtest.table(data, result, known)
     if as_json:
-        click.echo(json.dumps({"series": rows, "alerts": result.records, "notes": data.notes}, ensure_ascii=False, indent=1))
+        click.echo(
+            json.dumps(
+                {"series": rows, "alerts": result.records, "notes": data.notes}, ensure_ascii=False, indent=1
+            )
+        )
         return
     click.echo(_aligned(rows, percent=limits))
     for record in result.records if not limits else []:
@@ -96,6 +119,8 @@ def _aligned(rows: list[dict[str, Any]], *, percent: bool) -> str:
     width = [max(len(line[i]) for line in lines) for i in range(len(columns))]
     words = [isinstance(rows[0][c], str) for c in columns]
     return "\n".join(
-        "  ".join(cell.ljust(w) if word else cell.rjust(w) for cell, w, word in zip(line, width, words, strict=True)).rstrip()
+        "  ".join(
+            cell.ljust(w) if word else cell.rjust(w) for cell, w, word in zip(line, width, words, strict=True)
+        ).rstrip()
         for line in lines
     )

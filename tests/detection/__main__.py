@@ -26,7 +26,9 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="criteria as JSON")
     args = parser.parse_args()
     seed = args.seed if args.seed is not None else secrets.randbelow(900_000) + 100_000
-    report = measure(seed, args.units, lambda line: print(line, file=sys.stderr, flush=True), args.minutes * 60)
+    report = measure(
+        seed, args.units, lambda line: print(line, file=sys.stderr, flush=True), args.minutes * 60
+    )
     report.cost_us = float(detection_cost()["us_per_series_minute"])
     text = markdown(report)
     if not args.dry and DOCS.exists():

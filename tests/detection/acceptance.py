@@ -14,7 +14,14 @@ import numpy as np
 
 from tests.detection import simulate
 from tests.detection.limit import limit_minutes
-from tests.detection.scoring import DropResult, NullResult, default_config, drop_length, score_drops, score_null
+from tests.detection.scoring import (
+    DropResult,
+    NullResult,
+    default_config,
+    drop_length,
+    score_drops,
+    score_null,
+)
 
 Say = Callable[[str], None]
 
@@ -96,7 +103,9 @@ def measure(seed: int, units: int = 24, say: Say = lambda _: None, budget_second
             if over():
                 continue
             few = max(units // 2, 4) if name == "mix_shift" else units
-            out.nulls[name, level] = score_null(simulate.null_class(name, level, few, seed + 1000 * n), config)
+            out.nulls[name, level] = score_null(
+                simulate.null_class(name, level, few, seed + 1000 * n), config
+            )
         say(f"{name}: {_rate(out, name)}")
     for name, (levels, drops) in PLAN.items():
         for level in levels:
@@ -105,7 +114,9 @@ def measure(seed: int, units: int = 24, say: Say = lambda _: None, budget_second
                 if over():
                     continue
                 few = max(units // 3, 4) if name != "cold_start" else 4 * units
-                streams = simulate.drop_class(name, level, drop, few, seed + 1000 * n, length_of(name, level, drop))
+                streams = simulate.drop_class(
+                    name, level, drop, few, seed + 1000 * n, length_of(name, level, drop)
+                )
                 out.drops[name, level, drop] = score_drops(streams, config)
         say(f"{name}: done after {time.perf_counter() - start:.0f} s")
     for drop in (0.25, 0.5, 0.8, 1.0):
@@ -122,11 +133,14 @@ def _pooled(report: Report, name: str) -> tuple[int, float]:
 
 def _rate(report: Report, name: str) -> str:
     n, months = _pooled(report, name)
-    return f"{n / months:.2f} false alarms a series-month ({months:.0f} series-months)" if months else "left out"
+    return (
+        f"{n / months:.2f} false alarms a series-month ({months:.0f} series-months)" if months else "left out"
+    )
 
 
 def interval(n: int, months: float) -> tuple[float, float]:
     """95 % interval of a rate from `n` events (Wilson-Hilferty approximation of the exact Poisson interval)."""
+
     def bound(k: float, z: float) -> float:
         return k * (1 - 1 / (9 * k) + z / (3 * math.sqrt(k))) ** 3 if k > 0 else 0.0
 
@@ -139,12 +153,25 @@ def criteria(report: Report) -> list[Criterion]:
     for name in simulate.NULL_CLASSES:
         n, months = _pooled(report, name)
         must = {"plain": 0.2, "drift": 2.0, "promotion_end": 2.0}.get(name, 1.0)
-        out.append(Criterion(f"false alarms a series-month, {name}", n / max(months, 1e-9), must, 0.5 if name != "plain" else 0.2))
+        out.append(
+            Criterion(
+                f"false alarms a series-month, {name}",
+                n / max(months, 1e-9),
+                must,
+                0.5 if name != "plain" else 0.2,
+            )
+        )
     big = [(len(r.false) / r.months, c, lev) for (c, lev), r in report.nulls.items() if r.months >= 10]
     if big:
         worst = max(big)
         out.append(
-            Criterion("worst null class at one traffic level", worst[0], 1.5, 1.0, note=f"{worst[1]} at {worst[2]:g} a minute")
+            Criterion(
+                "worst null class at one traffic level",
+                worst[0],
+                1.5,
+                1.0,
+                note=f"{worst[1]} at {worst[2]:g} a minute",
+            )
         )
     for level in (1.0, 10.0):
         for drop in (0.3, 0.5, 1.0):
@@ -156,31 +183,70 @@ def criteria(report: Report) -> list[Criterion]:
                 stretch = 1.5 if name == "real" and drop == 0.3 else 1.3
                 limit = limit_minutes(level, drop)
                 note = f"{r.median:g} min, limit {limit:.1f}"
-                out.append(Criterion(f"{name}, {level:g} a minute, −{drop:.0%}: median delay ÷ limit", r.median / limit, must, stretch, note=note))
+                out.append(
+                    Criterion(
+                        f"{name}, {level:g} a minute, −{drop:.0%}: median delay ÷ limit",
+                        r.median / limit,
+                        must,
+                        stretch,
+                        note=note,
+                    )
+                )
     for drop, must, stretch in ((0.15, 90, 45), (0.3, 10, 5), (1.0, 1, 1)):
         r = report.drops.get(("real", 150.0, drop))
         if r is not None:
             out.append(Criterion(f"real, 150 a minute, −{drop:.0%}: median minutes", r.median, must, stretch))
-    total = [x for (c, lev, d), r in report.drops.items() if d == 1.0 and c in ("clean", "real", "outage") and lev >= 1 for x in r.recoveries]
+    total = [
+        x
+        for (c, lev, d), r in report.drops.items()
+        if d == 1.0 and c in ("clean", "real", "outage") and lev >= 1
+        for x in r.recoveries
+    ]
     if total:
-        out.append(Criterion("recovery after total loss, median minutes (≥ 1 a minute)", float(np.median(total)), 10, 5))
-    within = [r for (c, _, _), r in report.drops.items() if c in ("clean", "real", "noisy", "flapping", "outage", "ramp")]
+        out.append(
+            Criterion(
+                "recovery after total loss, median minutes (≥ 1 a minute)", float(np.median(total)), 10, 5
+            )
+        )
+    within = [
+        r
+        for (c, _, _), r in report.drops.items()
+        if c in ("clean", "real", "noisy", "flapping", "outage", "ramp")
+    ]
     found = sum(len(r.recoveries) for r in within)
     if found:
-        out.append(Criterion("repeat alerts within one drop, share of drops", sum(r.repeats for r in within) / found, 0.15, 0.05))
+        out.append(
+            Criterion(
+                "repeat alerts within one drop, share of drops",
+                sum(r.repeats for r in within) / found,
+                0.15,
+                0.05,
+            )
+        )
     named = [x for (c, _, _), r in report.drops.items() if c == "one_segment" for x in r.segments]
     if named:
         out.append(Criterion("right segment named", float(np.mean(named)), 0.9, 0.97, at_least=True))
-    kinds = [x for (c, lev, _), r in report.drops.items() if lev >= 1 and c in ("clean", "real", "outage") for x in r.kinds]
+    kinds = [
+        x
+        for (c, lev, _), r in report.drops.items()
+        if lev >= 1 and c in ("clean", "real", "outage")
+        for x in r.kinds
+    ]
     if kinds:
         out.append(Criterion("right kind (≥ 1 a minute)", float(np.mean(kinds)), 0.9, 0.97, at_least=True))
     for drop, r in report.noon.items():
         bound = 30 if drop == 0.25 else 10
-        out.append(Criterion(f"750 visitors a minute at 4 %, noon, −{drop:.0%}: median minutes", r.median, bound, bound / 2))
+        out.append(
+            Criterion(
+                f"750 visitors a minute at 4 %, noon, −{drop:.0%}: median minutes", r.median, bound, bound / 2
+            )
+        )
     if report.noon:
         held = [x for r in report.noon.values() for x in r.held]
         missed = [math.isinf(x) for r in report.noon.values() for x in r.delays]
-        out.append(Criterion("… firing until repaired, share", float(np.mean(held)), 0.9, 0.97, at_least=True))
+        out.append(
+            Criterion("… firing until repaired, share", float(np.mean(held)), 0.9, 0.97, at_least=True)
+        )
         out.append(Criterion("… missed, share", float(np.mean(missed)), 0.05, 0.01))
     if not math.isnan(report.cost_us):
         out.append(Criterion("microseconds a series and minute, 10,000 series", report.cost_us, 1.0, 0.3))
@@ -199,10 +265,19 @@ def markdown(report: Report) -> str:
     for c in criteria(report):
         sign = "≥" if c.at_least else "≤"
         tail = f" ({c.note})" if c.note else ""
-        lines.append(f"| {c.what} | {c.value:.2f}{tail} | {sign} {c.must:g} | {sign} {c.stretch:g} | {c.verdict} |")
-    lines += ["", "False alarms a series-month (95 % interval), pooled, then by expected conversions a minute:", ""]
+        lines.append(
+            f"| {c.what} | {c.value:.2f}{tail} | {sign} {c.must:g} | {sign} {c.stretch:g} | {c.verdict} |"
+        )
+    lines += [
+        "",
+        "False alarms a series-month (95 % interval), pooled, then by expected conversions a minute:",
+        "",
+    ]
     levels = list(simulate.TRAFFIC)
-    lines += ["| null class | pooled | " + " | ".join(f"{lev:g}" for lev in levels) + " |", "|---|---|" + "---|" * len(levels)]
+    lines += [
+        "| null class | pooled | " + " | ".join(f"{lev:g}" for lev in levels) + " |",
+        "|---|---|" + "---|" * len(levels),
+    ]
     for name in simulate.NULL_CLASSES:
         n, m = _pooled(report, name)
         if not m:

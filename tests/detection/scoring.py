@@ -37,7 +37,10 @@ class Alert:
 
 def alerts_of(streams: Streams, config: DetectionConfig) -> list[Alert]:
     """Run the detectors as a fleet and gather records into alerts."""
-    keys = [SeriesKey("purchase", d, v, f"u{u:03d}") for u, (d, v) in zip(streams.members, streams.labels, strict=True)]
+    keys = [
+        SeriesKey("purchase", d, v, f"u{u:03d}")
+        for u, (d, v) in zip(streams.members, streams.labels, strict=True)
+    ]
     detector = Detector(config, keys)
     out: dict[str, Alert] = {}
     for change in detector.run(streams.first_minute, streams.visitors, streams.conversions):
@@ -149,4 +152,14 @@ def drop_length(limit: float) -> int:
     return int(min(max(6 * limit, 120), 3 * 1440))
 
 
-__all__ = ["Alert", "Drop", "DropResult", "NullResult", "alerts_of", "default_config", "drop_length", "score_drops", "score_null"]
+__all__ = [
+    "Alert",
+    "Drop",
+    "DropResult",
+    "NullResult",
+    "alerts_of",
+    "default_config",
+    "drop_length",
+    "score_drops",
+    "score_null",
+]
