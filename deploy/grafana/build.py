@@ -137,7 +137,7 @@ def overview() -> dashboard.Dashboard:
                 COUNT,
                 [
                     (
-                        f"sum by (currency) ({revenue}) or vector(0)",
+                        f"sum by (currency) ({revenue}) or on() vector(0)",
                         "{{currency}}",
                     )
                 ],
@@ -191,7 +191,7 @@ def overview() -> dashboard.Dashboard:
                 COUNT,
                 [
                     (
-                        f"{revenue} or vector(0)",
+                        f"{revenue} or on() vector(0)",
                         "{{goal}} {{currency}}",
                     )
                 ],
