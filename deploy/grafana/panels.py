@@ -124,7 +124,7 @@ def shown_as(texts: dict[str, tuple[str, str]]) -> list[d.ValueMapping]:
 def choice(name: str, label: str, of: str, *, default: str = "", every: str = "", many: bool = False):
     """A variable: the values of the label `name` of the metric `of`; `every` is the regex for All."""
     made = dashboard.QueryVariable(name).label(label).datasource(DATASOURCE)
-    made = made.query({"query": f"label_values({of}, {name})", "refId": name})
+    made = made.query({"query": f"label_values({of}, {name})", "refId": "StandardVariableQuery"})
     made = made.refresh(d.VariableRefresh.ON_TIME_RANGE_CHANGED).sort(d.VariableSort.NATURAL_ASC).multi(many)
     if every:
         made = made.include_all(True).all_value(every)
@@ -136,7 +136,7 @@ def baseline() -> object:
     """Against which of the configured windows the present one is held."""
     made = dashboard.QueryVariable("baseline").label("Compared with").datasource(DATASOURCE)
     of = f"label_values(conversion_visitors{{{MONITOR}}}, window)"
-    made = made.query({"query": of, "refId": "baseline"}).sort(d.VariableSort.NATURAL_ASC)
+    made = made.query({"query": of, "refId": "StandardVariableQuery"}).sort(d.VariableSort.NATURAL_ASC)
     made = made.refresh(d.VariableRefresh.ON_TIME_RANGE_CHANGED)
     return made.current(d.VariableOption(selected=True, text="1h", value="1h"))
 
