@@ -11,6 +11,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
@@ -26,6 +27,20 @@ WATERMARK_HEADER = "watermark"
 _TAIL = 2_000
 
 
+class Holder(msgspec.Struct, frozen=True):
+    """What the holder of the totals announces.
+
+    Attributes:
+        url: Where it answers.
+        since: Wall clock (epoch seconds) at which it took over; tells one holder from the next.
+        judged_minute: The last minute (of the epoch) that is judged and saved.
+    """
+
+    url: str
+    since: float
+    judged_minute: int | None
+
+
 class Board:
     """Watermark over all partitions and URL of the totals, as read so far."""
 
@@ -33,16 +48,21 @@ class Board:
         self._topic = topic
         self.watermark_ms: int | None = None
         self.totals_url: str | None = None
+        #: The last minute (of the epoch) that is judged and saved; None while that is not known.
+        self.judged_minute: int | None = None
+        self._since: float | None = None
         #: Counts up with each change of the holder: whoever tells it things must tell them again.
         self.holders = 0
 
     def see(self, key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]]) -> None:
         """Take in one message of the counts topic."""
         if key == OWNER_KEY:
-            url = None if value is None else value.decode()
-            if url != self.totals_url:
-                self.totals_url = url
-                self.holders += 1
+            if value is not None:
+                holder = msgspec.json.decode(value, type=Holder)
+                self.judged_minute = holder.judged_minute
+                if holder.url != self.totals_url or holder.since != self._since:
+                    self.totals_url, self._since = holder.url, holder.since
+                    self.holders += 1
             return
         for name, text in headers:
             if name == WATERMARK_HEADER and text:

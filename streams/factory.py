@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import faust
@@ -61,6 +61,24 @@ class MonitorApp(faust.App):  # type: ignore[misc]
     pipeline: Pipeline
     failure: BaseException | None = None
     _http: Any = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._when_recovered: list[Callable[[], Awaitable[None]]] = []
+        super().__init__(*args, **kwargs)
+
+    def when_recovered(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do this each time all tables are recovered, before any event is read; if it fails, the worker ends."""
+        self._when_recovered.append(work)
+
+    async def recovered(self) -> None:
+        """All tables are recovered; Faust seeks and resumes when this is done."""
+        try:
+            for work in self._when_recovered:
+                await work()
+        except Exception as error:
+            self.failure = error
+            await self.crash(error)
+            raise
 
     @property
     def batches(self) -> Any:
@@ -188,13 +206,14 @@ def create_app(settings: Settings) -> MonitorApp:
     table.pipeline = pipeline
     app.tables.add(table)
 
-    @table.on_recover
-    async def recovered() -> None:
-        try:
-            await pipeline.shards.take_over(_assigned(app, pipeline.topology.consumed))
-        except Exception as error:  # Faust would drop it
-            app.failure = error
-            await app.crash(error)
+    @app.on_rebalance_complete.connect
+    async def recovered(_app: Any, **_: Any) -> None:
+        await app.recovered()
+
+    async def take_over() -> None:
+        await pipeline.shards.take_over(_assigned(app, pipeline.topology.consumed))
+
+    app.when_recovered(take_over)
 
     @app.on_partitions_revoked.connect
     async def revoked(_app: Any, _revoked: Any, **_: Any) -> None:

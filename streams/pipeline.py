@@ -5,19 +5,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+import msgspec
 from aiokafka.partitioner import murmur2
 
 from monitor.batch import EventLike
 from monitor.counters import PipelineCounters
 from monitor.metrics import ConversionCollector
 
+from monitor.minutes import MINUTE_MS
 from monitor.rules import Rules
 from monitor.snapshot import Snapshot
 from monitor.totals import Totals
+from monitor.watch import PRODUCERS
 from streams import told
-from streams.board import OWNER_KEY, WATERMARK_HEADER, Board
+from streams.board import OWNER_KEY, WATERMARK_HEADER, Board, Holder
 from streams.connection import client_arguments, unreachable
 from streams.events import Decoder, Rejected
 from streams.keyed import without_repeats
@@ -27,6 +32,7 @@ from streams.shards import OwnedShard, Shards
 from streams.topology import Topology
 from streams.transport import Batch, Record
 from streams.version import build_labels
+from streams.watcher import Watcher
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +40,8 @@ log = logging.getLogger(__name__)
 TICK_S = 0.25
 #: How often it is told in any case, and the holder of the totals announces itself, seconds.
 REPEAT_S = 5.0
+#: Minutes told in one message: a backlog is told in several.
+_MINUTES_AT_ONCE = 300
 #: Dead letters under way at once: a flood of them waits for the broker, and holds no more memory than this.
 _LETTERS_AT_ONCE = 500
 #: How often the log may say the same warning, seconds.
@@ -64,14 +72,18 @@ class Pipeline:
         self.decoder = Decoder(settings.rules)
         self.partitions: int | None = None
         self.totals: Totals | None = None
+        self.watcher: Watcher | None = None
         self.claims = told.Claims()
         self.app: Any = None
         self.unreachable = ""
+        self._shown: Snapshot | None = None
+        self._shown_key: tuple[int, int | None] = (0, None)
         self._collector = ConversionCollector(self.snapshot, self.counters, max_series=settings.limits.series)
         self._warned: dict[str, float] = {}
         self._moved_at = time.monotonic()
         self._announced_at = -REPEAT_S
         self._holders = 0
+        self._held_since = 0.0
 
     # --- stage one -----------------------------------------------------------------------------------
 
@@ -89,6 +101,8 @@ class Pipeline:
         owned.next_offset = batch.end
         owned.highwater = batch.highwater
         owned.changed = True
+        owned.active_at = time.monotonic()
+        note_producers(owned.producers, decoded.events)
         counters = self.counters
         counters.events += len(records)
         counters.duplicates += applied.duplicates
@@ -166,21 +180,47 @@ class Pipeline:
     async def tick(self) -> None:
         """Tell stage two what changed since the last tick."""
         now = time.monotonic()
-        repeat = now - self._announced_at >= REPEAT_S or self.board.holders != self._holders
+        moved = self.board.holders != self._holders
+        repeat = moved or now - self._announced_at >= REPEAT_S
         self._holders = self.board.holders
         if repeat:
             self._announced_at = now
-            if self.totals is not None:
-                await self._tell(OWNER_KEY, self.settings.http.url.encode(), None)
+        if self.watcher is not None and (repeat or await self.watcher.work(self.app.producer)):
+            holder = Holder(self.settings.http.url, self._held_since, self.watcher.saved_minute)
+            await self._tell(OWNER_KEY, msgspec.json.encode(holder), None)
         at = self._event_time()
         for owned in list(self.shards.owned.values()):
-            if owned.fenced or not (repeat or owned.changed or self._due(owned, at)):
+            if owned.fenced:
                 continue
-            counted = owned.shard.evaluate(at)
-            owned.changed = False
-            owned.told_at = counted.at_ms
-            value = told.encode(owned.writer.claim, counted)
-            await self._tell(str(owned.partition).encode(), value, counted.watermark_ms)
+            minutes = owned.shard.minutes
+            if self.board.judged_minute is not None:
+                minutes.forget(self.board.judged_minute)
+            if moved:
+                minutes.tell_again()
+            if repeat or owned.changed or self._due(owned, at):
+                await self._tell_counts(owned, at)
+
+    async def _tell_counts(self, owned: OwnedShard, at: int | None) -> None:
+        counted = owned.shard.evaluate(at)
+        owned.changed = False
+        owned.told_at = counted.at_ms
+        minutes = owned.shard.minutes
+        news = sorted(minutes.untold)[:_MINUTES_AT_ONCE]
+        minutes.untold.difference_update(news)
+        passed = self._passed(owned, at)
+        if minutes.untold:  # more to come: nothing beyond it may be closed yet
+            passed = min(minutes.untold) * MINUTE_MS
+            owned.changed = True
+        value = told.encode(owned.writer.claim, counted, passed, minutes.packed(news), owned.producers)
+        await self._tell(str(owned.partition).encode(), value, counted.watermark_ms)
+
+    def _passed(self, owned: OwnedShard, at: int | None) -> int | None:
+        """How far event time is on a partition; one that has nothing to read goes with the others."""
+        watermark = owned.shard.watermark_ms
+        idle = (time.monotonic() - owned.active_at) * 1000 >= self.rules.idle_after_ms
+        if idle and not owned.lag and at is not None:
+            return at if watermark is None else max(at, watermark)
+        return watermark
 
     def _event_time(self) -> int | None:
         """The common event time: the latest counted anywhere; the wall clock once nothing comes any more."""
@@ -215,6 +255,8 @@ class Pipeline:
 
     def _not_told(self, error: BaseException) -> None:
         """Counts did not reach stage two: tell them all again."""
+        for owned in self.shards.owned.values():
+            owned.shard.minutes.tell_again()
         self._announced_at = -REPEAT_S
         self.warn("tell", "telling the counts failed (%s); they are told again", error)
 
@@ -230,31 +272,52 @@ class Pipeline:
 
     # --- stage two -----------------------------------------------------------------------------------
 
-    def hold_totals(self, latest: dict[int, bytes]) -> None:
-        """This worker adds partitions up from now on, beginning with what was told last."""
+    def hold_totals(self, latest: Mapping[int, bytes], detector: Mapping[bytes, bytes]) -> None:
+        """This worker adds partitions up from now on, and judges their minutes.
+
+        Args:
+            latest: Partition → what it told last.
+            detector: Rows of the table `detector`.
+
+        Raises:
+            StateError: Another release wrote them.
+        """
         assert self.partitions is not None
+        topology = self.topology
+        self.watcher = Watcher(
+            self.settings, self.partitions, topology.alerts, topology.detector_changelog, detector
+        )
         self.totals, self.claims = Totals(self.rules, self.partitions), told.Claims()
         for partition, value in sorted(latest.items()):
             self.add(partition, value)
+        self._held_since = time.time()
         self._announced_at = -REPEAT_S
 
     def drop_totals(self) -> None:
         """Another worker adds up from now on."""
-        self.totals = None
+        self.totals = self.watcher = None
 
     def add(self, partition: int, value: bytes) -> bool:
         """Take in what a partition told; False if its claim is not the valid one."""
-        claim, counted = told.decode(value)
-        if self.totals is None or not self.claims.accept(partition, claim):
+        found = told.decode(value)
+        if self.totals is None or self.watcher is None or not self.claims.accept(partition, found.claim):
             return False
-        self.totals.put(partition, counted)
+        self.totals.put(partition, found.counts)
+        self.watcher.put(partition, found)
         return True
 
     # --- HTTP ----------------------------------------------------------------------------------------
 
     def snapshot(self) -> Snapshot | None:
         """The totals, if this worker holds them."""
-        return None if self.totals is None else self.totals.snapshot()
+        if self.totals is None or self.watcher is None:
+            return None
+        totals, watch = self.totals.snapshot(), self.watcher.watch
+        key = (id(totals), watch.closed)
+        if self._shown is None or self._shown_key != key:
+            shown = replace(totals, alerts=watch.alerts(), detection=watch.rows())
+            self._shown, self._shown_key = shown, key
+        return self._shown
 
     def totals_url(self) -> str | None:
         """Who holds them."""
@@ -275,3 +338,13 @@ class Pipeline:
         return self._collector.exposition()
 
 
+
+
+def note_producers(known: dict[str, int], events: Sequence[Any]) -> None:
+    """Remember who sends (`name/version`) and the event time of his first event."""
+    names = {event.producer for event in events}
+    if names <= known.keys() | {None} or len(known) >= PRODUCERS:
+        return
+    for event in events:
+        if event.producer and (event.producer not in known or event.timestamp < known[event.producer]):
+            known[event.producer] = event.timestamp

@@ -59,6 +59,9 @@ class OwnedShard:
         self.changed = True
         self.told_at: int | None = None
         self.busy = asyncio.Lock()
+        self.active_at = time.monotonic()
+        #: Who sends: `name/version` → event time of its first event.
+        self.producers: dict[str, int] = {}
         #: For events that `rekey` sent on: partition of the originals → furthest offset seen.
         self.seen: dict[int, int] = {}
         #: Dead letters that the broker has not acknowledged yet; a checkpoint waits for them.

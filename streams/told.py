@@ -4,42 +4,67 @@ from __future__ import annotations
 
 import msgspec
 
-from monitor import counts
+from monitor import counts, minutes
 from monitor.counts import Counts
 from streams.errors import StateError
 from streams.ledger import Claim
 
 #: Version of the message's frame.
-VERSION = 1
+VERSION = 2
 
 
 class Told(msgspec.Struct, array_like=True, frozen=True):
-    """One message: `counts` of a partition under the claim (`epoch`, `writer`)."""
+    """One message of a partition.
+
+    Attributes:
+        version: `VERSION`.
+        epoch: Of the writer's claim.
+        writer: Of the writer's claim.
+        counts: Window counts.
+        passed_ms: Event time (epoch ms) that the partition has passed; None before the first event.
+        minutes: Minutes that changed since they were told.
+        producers: Who sent events lately (`name/version`) → event time of its first event.
+    """
 
     version: int
     epoch: int
     writer: str
     counts: Counts
+    passed_ms: int | None
+    minutes: list[minutes.Told]
+    producers: dict[str, int]
+
+    @property
+    def claim(self) -> Claim:
+        """Whose message it is."""
+        return Claim(self.epoch, self.writer)
 
 
-def encode(claim: Claim, counted: Counts) -> bytes:
+def encode(
+    claim: Claim,
+    counted: Counts,
+    passed_ms: int | None = None,
+    told: list[minutes.Told] | None = None,
+    producers: dict[str, int] | None = None,
+) -> bytes:
     """The message's value."""
-    return msgspec.msgpack.encode(Told(VERSION, claim.epoch, claim.writer, counted))
+    message = Told(VERSION, claim.epoch, claim.writer, counted, passed_ms, told or [], producers or {})
+    return msgspec.msgpack.encode(message)
 
 
-def decode(value: bytes) -> tuple[Claim, Counts]:
-    """Claim and counts of a message.
+def decode(value: bytes) -> Told:
+    """A message.
 
     Raises:
         StateError: Another version wrote it.
     """
     found = msgspec.msgpack.decode(value)
-    versions = (found[0], found[3][0]) if isinstance(found, list) and len(found) == 4 else (None, None)
+    framed = isinstance(found, list) and len(found) > 3
+    versions = (found[0], found[3][0]) if framed else (None, None)
     if versions != (VERSION, counts.VERSION):
         msg = f"counts have version {versions}, this release reads version {(VERSION, counts.VERSION)}"
         raise StateError(msg, remedy="upgrade all workers of the group to one release")
-    told = msgspec.convert(found, Told)
-    return Claim(told.epoch, told.writer), told.counts
+    return msgspec.convert(found, Told)
 
 
 class Claims:

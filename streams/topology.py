@@ -10,6 +10,7 @@ Names, from the consumed topic and the consumer group:
 | `{group}-keyed` | events by visitor, only if publishers do not key them | `kafka.partitions` |
 | `{group}-shards-changelog` | Faust table `shards` | as many as are consumed |
 | `{group}-counts-changelog` | Faust table `counts` | 1 |
+| `{group}-detector-changelog` | Faust table `detector` | 1 |
 
 The default group uses the public names as they are; every other group puts itself in front of them
 (`shop-conversion-counts`), so that two groups never write to the same topic. Only dead letters are per topic,
@@ -33,6 +34,7 @@ DEFAULT_GROUP: Final = "conversion-monitor"
 #: Names of the Faust tables; their changelogs are named after them.
 SHARDS_TABLE: Final = "shards"
 COUNTS_TABLE: Final = "counts"
+DETECTOR_TABLE: Final = "detector"
 
 _DAY_MS = 86_400_000
 _MIB = 1 << 20
@@ -111,10 +113,15 @@ class Topology:
         """State of stage two."""
         return f"{self.group}-{COUNTS_TABLE}-changelog"
 
+    @property
+    def detector_changelog(self) -> str:
+        """State of the detectors."""
+        return f"{self.group}-{DETECTOR_TABLE}-changelog"
+
     def written(self) -> tuple[str, ...]:
         """Every topic that the workers write to: none of them can be the topic that events are read from."""
         names = (self.dead_letter, self.keyed, self.counts, self.alerts, self.commands)
-        return (*names, self.shards_changelog, self.counts_changelog)
+        return (*names, self.shards_changelog, self.counts_changelog, self.detector_changelog)
 
     def specs(self, partitions: int) -> tuple[TopicSpec, ...]:
         """All topics in use; `partitions` is the number of the consumed topic."""
@@ -128,6 +135,7 @@ class Topology:
             TopicSpec(self.commands, 1, _COMMANDS),
             TopicSpec(self.shards_changelog, partitions, _COMPACTED),
             TopicSpec(self.counts_changelog, 1, _COMPACTED),
+            TopicSpec(self.detector_changelog, 1, _COMPACTED),
         )
 
     def _public(self, name: str) -> str:

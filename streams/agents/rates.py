@@ -7,7 +7,7 @@ from typing import Any
 
 from streams.board import OWNER_KEY
 from streams.pipeline import Pipeline
-from streams.topology import COUNTS_TABLE
+from streams.topology import COUNTS_TABLE, DETECTOR_TABLE
 
 NAME = "rates"
 #: A partition's counts are told again every few seconds anyway, so the table need not have each of them.
@@ -19,13 +19,16 @@ def register(app: Any, pipeline: Pipeline) -> None:
     topic = app.topic(pipeline.topology.counts, key_type=bytes, value_type=bytes, value_serializer="raw")
     table = app.Table(COUNTS_TABLE, partitions=1, key_type=bytes, value_type=bytes)
 
-    @table.on_recover
+    detector = app.Table(DETECTOR_TABLE, partitions=1, key_type=bytes, value_type=bytes)
+
     async def recovered() -> None:
         mine = any(tp.topic == pipeline.topology.counts for tp in app.consumer.assignment())
-        if mine and pipeline.totals is None:
-            pipeline.hold_totals({int(key): value for key, value in table.items()})
-        elif not mine:
+        if not mine:
             pipeline.drop_totals()
+        elif pipeline.totals is None:
+            pipeline.hold_totals({int(key): value for key, value in table.items()}, dict(detector.items()))
+
+    app.when_recovered(recovered)
 
     async def rates(stream: Any) -> None:
         saved: dict[bytes, float] = {}

@@ -1,0 +1,253 @@
+"""Closed minutes into the detectors: which series there are, what they get, and the alerts that come out.
+
+Stage two drives it: `put` what partitions tell, `judge` what is over, publish the records, keep `saved` bytes. Pure: a
+replay of the same minutes gives the same alerts with the same ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from monitor.detection.config import DetectionConfig, SeriesKey, Span
+from monitor.detection.detector import Detector
+from monitor.minute_book import Closed, MinuteBook
+from monitor.minutes import MINUTE_MS, Told
+from monitor.rules import Rules
+from monitor.segments import OTHER, UNKNOWN
+from monitor.snapshot import ALL, DetectionRow
+
+VERSION = 1
+#: Minutes judged at one go, so that a backlog does not hold up everything else.
+AT_ONCE = 120
+#: Minutes without any visitor, after traffic was found to have dropped, until the stream counts as standing still.
+STILL_MIN = 5
+#: How long (minutes) a new release is thought of as the reason for what happens after it.
+RELEASE_MIN = 30
+#: A minute judged so long (minutes) after its end is catching up: its alerts are marked as late.
+LATE_MIN = 5
+#: Resolved alerts that are still shown.
+SHOWN_RESOLVED = 20
+#: Producers (name/version) remembered.
+PRODUCERS = 200
+
+
+class Saved(msgspec.Struct, array_like=True, frozen=True):
+    """What must survive a restart."""
+
+    version: int
+    closed: int | None
+    since: int | None
+    producers: dict[str, int]
+    records: list[dict[str, Any]]
+    detector: bytes
+
+
+class Watch:
+    """Detectors over all goals and segments.
+
+    Attributes:
+        records: Alert id → its latest record; open ones and lately resolved ones.
+    """
+
+    def __init__(self, rules: Rules, config: DetectionConfig, partitions: int, saved: bytes | None = None) -> None:
+        self._rules, self._config = rules, config
+        self.records: dict[str, dict[str, Any]] = {}
+        self._producers: dict[str, int] = {}
+        self._since: int | None = None  # first minute judged
+        closed: int | None = None
+        whole = [SeriesKey(goal.name) for goal in rules.goals]
+        if saved is None:
+            self._detector = Detector(config, whole)
+        else:
+            found = msgspec.msgpack.decode(saved, type=Saved)
+            if found.version != VERSION:
+                msg = f"detector state has version {found.version}, this release reads version {VERSION}"
+                raise ValueError(msg)
+            self._detector = Detector.from_bytes(config, found.detector)
+            goals = {goal.name for goal in rules.goals}
+            self._detector.remove([k for k in self._detector.keys if k.goal not in goals])
+            self._detector.add(whole)
+            self._producers, self._since, closed = dict(found.producers), found.since, found.closed
+            self.records = {record["alert_id"]: record for record in found.records}
+        self._book = MinuteBook(partitions, 1 + len(rules.goals), rules.allowed_lateness_ms, closed)
+        self._values: dict[str, set[str]] = {d.name: set() for d in rules.dimensions}
+        for key in self._detector.keys:
+            self._values.setdefault(key.dimension, set()).add(key.value)
+        self._rows: tuple[DetectionRow, ...] | None = None
+
+    @property
+    def closed(self) -> int | None:
+        """The last minute (of the epoch) that was judged."""
+        return self._book.closed
+
+    def put(
+        self,
+        partition: int,
+        passed_ms: int | None,
+        segments: Iterable[tuple[str, list[str], list[int]]],
+        minutes: Iterable[Told],
+        producers: Mapping[str, int],
+    ) -> None:
+        """Take in what a partition told; arguments as of `MinuteBook.put`, producers → event time of their first event."""
+        self._book.put(partition, passed_ms, segments, minutes)
+        for name, first_ms in producers.items():
+            if len(self._producers) < PRODUCERS or name in self._producers:
+                self._producers[name] = min(first_ms, self._producers.get(name, first_ms))
+
+    def judge(self, now_ms: int | None) -> list[dict[str, Any]]:
+        """Judge the minutes that are over; the alert records to publish, in order.
+
+        Args:
+            now_ms: The wall clock, to tell what is judged late; None: nothing is (replays).
+        """
+        out: list[dict[str, Any]] = []
+        for minute, closed in self._book.close(AT_ONCE):
+            self._since = minute if self._since is None else self._since
+            self._add_series(closed)
+            late = now_ms is not None and now_ms - (minute + 1) * MINUTE_MS > LATE_MIN * MINUTE_MS
+            visitors, conversions = self._numbers(minute, closed)
+            changes = self._detector.step(minute, visitors, conversions, late=late, release=self._release(minute))
+            for change in changes:
+                self.records[change.record["alert_id"]] = change.record
+                if not change.muted:
+                    out.append(change.record)
+            self._rows = None
+        self._forget()
+        return out
+
+    def _add_series(self, closed: Closed) -> None:
+        """Watch values that are seen for the first time, as many per dimension as have series of their own."""
+        limits = {d.name: d.max_values for d in self._rules.dimensions}
+        new: list[SeriesKey] = []
+        by_traffic = sorted(closed.items(), key=lambda item: (-int(item[1][0]), item[0]))
+        for (dimension, value), _ in by_traffic:
+            known = self._values.get(dimension)
+            if known is None or value in known or dimension == ALL:
+                continue
+            if value not in (UNKNOWN, OTHER) and len(known - {UNKNOWN, OTHER}) >= limits[dimension]:
+                continue
+            known.add(value)
+            new += [SeriesKey(goal.name, dimension, value) for goal in self._rules.goals]
+        if new:
+            self._detector.add(new)
+
+    def _numbers(self, minute: int, closed: Closed) -> tuple[Any, Any]:
+        goals = {goal.name: 1 + g for g, goal in enumerate(self._rules.goals)}
+        keys = self._detector.keys
+        visitors, conversions = np.zeros(len(keys)), np.zeros(len(keys))
+        for i, key in enumerate(keys):
+            numbers = closed.get((key.dimension, key.value))
+            if numbers is not None:
+                visitors[i], conversions[i] = numbers[0], numbers[goals[key.goal]]
+        if not visitors.any() and self._stands_still(minute):
+            visitors[:] = np.nan
+        return visitors, conversions
+
+    def _stands_still(self, minute: int) -> bool:
+        """Whether traffic was found to have dropped a while ago, and still nobody comes."""
+        return any(
+            i.kind == "stale" or (i.kind == "traffic_drop" and minute - i.raised >= STILL_MIN)
+            for i in self._detector.incidents
+        )
+
+    def _release(self, minute: int) -> str | None:
+        """The release that went out lately, in words; None if there was none."""
+        if self._since is None:
+            return None
+        lately = [
+            (first_ms, name)
+            for name, first_ms in self._producers.items()
+            if 0 <= minute - first_ms // MINUTE_MS <= RELEASE_MIN and first_ms // MINUTE_MS > self._since + RELEASE_MIN // 3
+        ]
+        if not lately:
+            return None
+        first_ms, name = max(lately)
+        what, _, version = name.rpartition("/")
+        at = datetime.fromtimestamp(first_ms / 1000, UTC).strftime("%H:%M")
+        return f"release {version} of {what} went out at {at}" if what else f"{name} began to send at {at}"
+
+    def _forget(self) -> None:
+        resolved = [r for r in self.records.values() if r["state"] == "resolved"]
+        resolved.sort(key=lambda r: r["changed_at"])
+        for record in resolved[:-SHOWN_RESOLVED]:
+            del self.records[record["alert_id"]]
+
+    # --- from outside --------------------------------------------------------------------------------
+
+    def acknowledge(self, alert_id: str) -> bool:
+        """An operator has seen an alert; False if none of that id is open."""
+        return self._detector.acknowledge(alert_id)
+
+    def mute(self, span: Span) -> None:
+        """An operator wants no alerts of matching series in a span."""
+        self._detector.mute(span)
+
+    def alerts(self) -> tuple[Mapping[str, Any], ...]:
+        """Records for people: open ones first, those that cost most first, then lately resolved ones."""
+        return tuple(
+            sorted(
+                self.records.values(),
+                key=lambda r: (r["state"] == "resolved", -r["lost_conversions"], -r["changed_at"]),
+            )
+        )
+
+    def rows(self) -> tuple[DetectionRow, ...]:
+        """What the metrics show, one entry a series."""
+        if self._rows is None:
+            about_traffic = {i.kind for i in self._detector.incidents if not i.is_rate}
+            self._rows = tuple(self._row(status, about_traffic) for status in self._detector.status())
+        return self._rows
+
+    def _row(self, status: Mapping[str, Any], about_traffic: set[str]) -> DetectionRow:
+        key, incident = status["key"], status["alert"]
+        alerts = {incident.kind: True} if incident is not None else {}
+        if key.is_whole:
+            alerts |= dict.fromkeys(about_traffic, True)
+        return DetectionRow(
+            goal=key.goal,
+            dimension=key.dimension,
+            value=key.value,
+            expected=status["expected_ratio"],
+            state=status["state"],
+            alerts=alerts,
+            lost=status.get("lost_conversions", 0.0),
+            probability=None if incident is None else incident.probability,
+        )
+
+    def saved(self) -> bytes:
+        """Everything that must survive a restart."""
+        return msgspec.msgpack.encode(
+            Saved(
+                VERSION,
+                self._book.closed,
+                self._since,
+                self._producers,
+                list(self.records.values()),
+                self._detector.to_bytes(),
+            )
+        )
+
+
+def detection_config(
+    rules: Rules,
+    *,
+    false_alarms_per_month: float,
+    min_conversions_lost: float,
+    quiet: Iterable[Span] = (),
+    calendar: Iterable[Span] = (),
+    mute: Iterable[Span] = (),
+) -> DetectionConfig:
+    """Settings of the detectors from the config's counting rules and its section `detection`."""
+    return DetectionConfig(
+        false_alarms_per_month=false_alarms_per_month,
+        min_conversions_lost=min_conversions_lost,
+        expected_rate={g.name: g.expected_rate for g in rules.goals if g.expected_rate is not None},
+        quiet=tuple(quiet),
+        calendar=tuple(calendar),
+        mute=tuple(mute),
+    )
