@@ -115,7 +115,8 @@ def mix(a: U64, b: U64 | np.uint64) -> U64:
     x = a ^ (b * np.uint64(0x9E3779B97F4A7C15))
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+    mixed: U64 = x ^ (x >> np.uint64(31))
+    return mixed
 
 
 class GoalMatcher:
@@ -139,7 +140,9 @@ class GoalMatcher:
         at: list[int] = []
         goal: list[int] = []
         candidates = (
-            range(len(events)) if self._any_event else [i for i, e in enumerate(events) if e.event in by_event]
+            range(len(events))
+            if self._any_event
+            else [i for i, e in enumerate(events) if e.event in by_event]
         )
         for i in candidates:
             one = events[i : i + 1]

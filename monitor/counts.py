@@ -110,7 +110,9 @@ def evaluate(shard: Shard, at_ms: int | None) -> Counts:
                 leaving = panes.span_columns(start, start + window.pane_ms)
                 flat = -_sums(panes, measures, leaving, rows).reshape(-1)
                 where = np.flatnonzero(flat)
-                steps[w].append(Step(where.tolist(), flat[where].tolist(), _amounts(shard, leaving, rows, -1)))
+                steps[w].append(
+                    Step(where.tolist(), flat[where].tolist(), _amounts(shard, leaving, rows, -1))
+                )
                 start += window.pane_ms
     return Counts(
         version=VERSION,

@@ -125,9 +125,7 @@ class LastSeen:
         table.marked[rows] = True
         return rows
 
-    def _latest_value(
-        self, d: int, groups: Groups, times: I64, carried: I64, seg: U16, seg_at: I64
-    ) -> None:
+    def _latest_value(self, d: int, groups: Groups, times: I64, carried: I64, seg: U16, seg_at: I64) -> None:
         """Update `seg` and `seg_at` of one dimension: the latest carrying event wins, then the greater value."""
         segments = self._segments[d]
         carries = carried >= 0
@@ -156,9 +154,7 @@ class LastSeen:
             self._place(measure, column_a, seg_a[:, ever], moved & (column_a >= 0), -1)
             self._place(measure, column_b, seg_b[:, ever], moved & (column_b >= 0), 1)
 
-    def _place(
-        self, measure: int, column: I64, seg: U16, wanted: npt.NDArray[np.bool_], amount: int
-    ) -> None:
+    def _place(self, measure: int, column: I64, seg: U16, wanted: npt.NDArray[np.bool_], amount: int) -> None:
         chosen = column[wanted]
         if not chosen.size:
             return
@@ -172,9 +168,7 @@ class LastSeen:
         columns = self.table.columns
         last, seg, conv = columns["last"][:n], columns["seg"][:, :n], columns["conv"][:, :n]
         nowhere = np.full(n, NEVER, np.int64)
-        self._move(
-            (nowhere, seg, np.full((len(self.converted), n), NEVER, np.int64)), (last, seg, conv)
-        )
+        self._move((nowhere, seg, np.full((len(self.converted), n), NEVER, np.int64)), (last, seg, conv))
 
     def merge(self, source: U64, target: U64) -> None:
         """Make each source one with its target: two gap sessions that a late event has joined."""

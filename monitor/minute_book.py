@@ -61,15 +61,15 @@ class MinuteBook:
         segment_of: dict[int, Segment] = {0: (ALL, ALL)}
         for name, values, rows in segments:
             segment_of.update({row: (name, value) for value, row in zip(values, rows, strict=True)})
-        for minute, width, cells, values in minutes:
+        for minute, width, cells, numbers_told in minutes:
             if self.closed is not None and minute <= self.closed:
                 continue
             found: Closed = {}
-            for flat, value in zip(cells, values, strict=True):
+            for flat, number in zip(cells, numbers_told, strict=True):
                 measure, row = divmod(flat, width)
                 if row in segment_of:
                     numbers = found.setdefault(segment_of[row], np.zeros(self._measures, np.int64))
-                    numbers[measure] += value
+                    numbers[measure] += number
             mine.minutes[minute] = found
 
     def close(self, at_most: int = 10_000) -> Iterator[tuple[int, Closed]]:

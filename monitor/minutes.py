@@ -57,7 +57,9 @@ class Minutes:
                 if cells is not None:
                     wider[:, : cells.shape[1]] = cells
                 self.cells[number] = cells = wider
-            cells[measure] += np.bincount(rows[:, part].reshape(-1), minlength=cells.shape[1]).astype(np.int32)
+            cells[measure] += np.bincount(rows[:, part].reshape(-1), minlength=cells.shape[1]).astype(
+                np.int32
+            )
             self.untold.add(number)
             self.unsaved.add(number)
 
@@ -79,7 +81,9 @@ class Minutes:
         latest, seen = visitors.columns["minute"][rows], visitors.columns["seen"][rows]
         newest = np.maximum(latest, groups.largest(minute))
         shift = np.minimum(newest - latest, _REMEMBERED).astype(np.uint64)
-        seen = np.where(shift < _REMEMBERED, seen << np.minimum(shift, np.uint64(_REMEMBERED - 1)), np.uint64(0))
+        seen = np.where(
+            shift < _REMEMBERED, seen << np.minimum(shift, np.uint64(_REMEMBERED - 1)), np.uint64(0)
+        )
         back = newest[who] - when
         bit = np.uint64(1) << np.minimum(back, _REMEMBERED - 1).astype(np.uint64)
         new = (back < _REMEMBERED) & ((seen[who] & bit) == 0)
@@ -117,7 +121,9 @@ class Minutes:
             told.append((minute, self.cells[minute].shape[1], where.tolist(), flat[where].tolist()))
         return told
 
-    def restore(self, told: Iterable[Told], row_now: dict[int, int], needed: int, goals: Sequence[int | None]) -> None:
+    def restore(
+        self, told: Iterable[Told], row_now: dict[int, int], needed: int, goals: Sequence[int | None]
+    ) -> None:
         """Put packed minutes back; rows and goals are translated, those that are gone are left out."""
         for minute, width, cells, values in told:
             array = np.zeros((self._measures, needed), np.int32)

@@ -168,7 +168,9 @@ class Panes:
 
     def span_columns(self, start_ms: int, end_ms: int | None = None) -> I64:
         """The columns of all panes from `start_ms` to before `end_ms` (None: all that there are), edges of panes."""
-        newer_edge = self._oldest[0] + self.tiers[0].count * self.tiers[0].pane_ms if end_ms is None else end_ms
+        newer_edge = (
+            self._oldest[0] + self.tiers[0].count * self.tiers[0].pane_ms if end_ms is None else end_ms
+        )
         columns = []
         for i, tier in enumerate(self.tiers):
             oldest = max(start_ms, int(self._oldest[i]))

@@ -46,7 +46,12 @@ class Revenue:
         self._largest: dict[tuple[str, str], int] = {}
 
     def add(
-        self, goal: str, currency: str, amounts: Sequence[Decimal], columns: Sequence[I64], rows: Sequence[I64]
+        self,
+        goal: str,
+        currency: str,
+        amounts: Sequence[Decimal],
+        columns: Sequence[I64],
+        rows: Sequence[I64],
     ) -> None:
         """Add amounts, each to cells (columns[i], rows[i]); columns must not be -1."""
         key = (goal, currency)

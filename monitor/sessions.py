@@ -58,7 +58,9 @@ class GapSessions:
         joins = earlier & (number > 0) & (start - previous <= self._gap_ms)
         joined, into = _key(keys[joins], number[joins]), _key(keys[joins], number[joins] - 1)
         number[joins] -= 1
-        start[joins] = previous[joins]  # whatever is not after its true begin will do: no event reaches further
+        start[joins] = previous[
+            joins
+        ]  # whatever is not after its true begin will do: no event reaches further
 
         before = np.where(first, NEVER, np.roll(time, 1))
         before = np.maximum(before, last[group])

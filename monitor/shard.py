@@ -201,7 +201,9 @@ class Shard:
         self, events: Sequence[EventLike], time: I64, hit_at: I64, hit_goal: I64, segment: Sequence[I64]
     ) -> None:
         column = self.panes.column(time)
-        rows = np.stack([np.zeros(len(time), np.int64)] + [s.row[n] for s, n in zip(self.segments, segment, strict=True)])
+        rows = np.stack(
+            [np.zeros(len(time), np.int64)] + [s.row[n] for s, n in zip(self.segments, segment, strict=True)]
+        )
         inside = column >= 0
         for g, goal in enumerate(self.rules.goals):
             self.minutes.convert(time[hit_goal == g], g, rows[:, hit_goal == g], self.next_row)
@@ -248,7 +250,13 @@ class Shard:
     @property
     def nbytes(self) -> int:
         """Memory held by the state, in bytes."""
-        tables = (self.visitors, self.sessions, self.gap_sessions, self.admission.event_ids, self.transactions)
+        tables = (
+            self.visitors,
+            self.sessions,
+            self.gap_sessions,
+            self.admission.event_ids,
+            self.transactions,
+        )
         return sum(t.table.nbytes for t in tables) + sum(plane.nbytes for plane in self.panes.planes)
 
 

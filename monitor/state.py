@@ -9,6 +9,7 @@ is an error, and rows go to goals and dimensions by name, so that a changed conf
 from __future__ import annotations
 
 from collections.abc import Iterable
+
 import msgspec
 import numpy as np
 
@@ -86,7 +87,9 @@ def delta(shard: Shard) -> bytes:
 def slice_of(shard: Shard, number: int) -> bytes:
     """All rows of one slice (0 ≤ number < `SLICES`)."""
     minutes = set(shard.minutes.cells) if number == 0 else set()
-    return _encode(shard, {name: t.in_slice(number, SLICES) for name, t in _tables(shard).items()}, None, minutes)
+    return _encode(
+        shard, {name: t.in_slice(number, SLICES) for name, t in _tables(shard).items()}, None, minutes
+    )
 
 
 def _encode(shard: Shard, tables: dict[str, bytes], sums: list[Sum] | None, minutes: set[int]) -> bytes:
@@ -111,7 +114,9 @@ def _sums(shard: Shard) -> list[Sum]:
         ("conversions", goal.name, "", 0, shard.panes.planes[measure])
         for goal, measure in zip(shard.rules.goals, shard.conversions, strict=True)
     ]
-    measures += [("revenue", *key, scale, shard.revenue.cells(key)) for key, scale in shard.revenue.scale.items()]
+    measures += [
+        ("revenue", *key, scale, shard.revenue.cells(key)) for key, scale in shard.revenue.scale.items()
+    ]
     sums: list[Sum] = []
     for kind, goal, currency, scale, plane in measures:
         column, row = np.nonzero(plane)
@@ -139,7 +144,9 @@ def load(rules: Rules, salt: bytes, records: Iterable[bytes]) -> Shard:
             translate[f"seg/{segments.dimension.name}"] = segments.numbers_of(values)
         for name, table in _tables(shard).items():
             table.put(latest.tables[name], translate)
-        goals = [next((g for g, goal in enumerate(rules.goals) if goal.name == n), None) for n in latest.goals]
+        goals = [
+            next((g for g, goal in enumerate(rules.goals) if goal.name == n), None) for n in latest.goals
+        ]
         shard.minutes.restore(latest.minutes, _row_now(shard, latest), shard.next_row, goals)
         shard.minutes.forget(latest.minutes_taken)
     if latest is None:
@@ -182,7 +189,11 @@ def _restore_sums(shard: Shard, record: Record) -> None:
         if goal not in measure_of:
             continue
         columns = shard.panes.column(np.array(starts, np.int64)).tolist()
-        cells = [(c, row_now[r], int(u)) for c, r, u in zip(columns, rows, units, strict=True) if c >= 0 and r in row_now]
+        cells = [
+            (c, row_now[r], int(u))
+            for c, r, u in zip(columns, rows, units, strict=True)
+            if c >= 0 and r in row_now
+        ]
         if kind == "revenue":
             shard.revenue.restore((goal, currency), scale, cells)
             continue

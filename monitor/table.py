@@ -7,7 +7,7 @@ A row is changed in place and marked; a checkpoint takes the marked rows (`chang
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -38,12 +38,12 @@ class Table:
         self.size = 0
         self.key: U64 = np.zeros(_SMALLEST, np.uint64)
         self.marked: npt.NDArray[np.bool_] = np.zeros(_SMALLEST, bool)
-        self.columns: dict[str, npt.NDArray[np.signedinteger[npt.NBitBase]]] = {
+        self.columns: dict[str, npt.NDArray[Any]] = {
             name: self._new(column, _SMALLEST) for name, column in self._schema.items()
         }
 
     @staticmethod
-    def _new(column: Column, n: int) -> npt.NDArray[np.signedinteger[npt.NBitBase]]:
+    def _new(column: Column, n: int) -> npt.NDArray[Any]:
         dtype, labels, initial = column
         return np.full(n if labels == PLAIN else (len(labels), n), initial, dtype)
 

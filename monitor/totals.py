@@ -86,7 +86,9 @@ class Totals:
                     for row, unit in zip(flat, units, strict=True):
                         by_window = money.setdefault(segment_of[row], [{} for _ in rules.windows])
                         key = (goal, currency)
-                        by_window[w][key] = EXACT.add(by_window[w].get(key, Decimal(0)), decimal_of(scale, unit))
+                        by_window[w][key] = EXACT.add(
+                            by_window[w].get(key, Decimal(0)), decimal_of(scale, unit)
+                        )
         for dimension in rules.dimensions:
             _fold(dimension, self._longest(), sums, money)
         order = self._order(sums)
@@ -119,7 +121,9 @@ class Totals:
         for g, goal in enumerate(goals):
             revenue = {goal.default_currency: Decimal(0)} if goal.revenue else {}
             if money is not None and goal.revenue:
-                revenue |= {currency: amount for (name, currency), amount in money[w].items() if name == goal.name}
+                revenue |= {
+                    currency: amount for (name, currency), amount in money[w].items() if name == goal.name
+                }
             counts[goal.name] = GoalCounts(
                 converters=numbers[2 + g],
                 conversions=numbers[2 + n + g],

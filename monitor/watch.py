@@ -54,7 +54,9 @@ class Watch:
         records: Alert id → its latest record; open ones and lately resolved ones.
     """
 
-    def __init__(self, rules: Rules, config: DetectionConfig, partitions: int, saved: bytes | None = None) -> None:
+    def __init__(
+        self, rules: Rules, config: DetectionConfig, partitions: int, saved: bytes | None = None
+    ) -> None:
         self._rules, self._config = rules, config
         self.records: dict[str, dict[str, Any]] = {}
         self._producers: dict[str, int] = {}
@@ -111,7 +113,9 @@ class Watch:
             self._add_series(closed)
             late = now_ms is not None and now_ms - (minute + 1) * MINUTE_MS > LATE_MIN * MINUTE_MS
             visitors, conversions = self._numbers(minute, closed)
-            changes = self._detector.step(minute, visitors, conversions, late=late, release=self._release(minute))
+            changes = self._detector.step(
+                minute, visitors, conversions, late=late, release=self._release(minute)
+            )
             for change in changes:
                 self.records[change.record["alert_id"]] = change.record
                 if not change.muted:
@@ -162,7 +166,8 @@ class Watch:
         lately = [
             (first_ms, name)
             for name, first_ms in self._producers.items()
-            if 0 <= minute - first_ms // MINUTE_MS <= RELEASE_MIN and first_ms // MINUTE_MS > self._since + RELEASE_MIN // 3
+            if 0 <= minute - first_ms // MINUTE_MS <= RELEASE_MIN
+            and first_ms // MINUTE_MS > self._since + RELEASE_MIN // 3
         ]
         if not lately:
             return None

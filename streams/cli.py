@@ -51,10 +51,12 @@ def _module_exists(name: str) -> bool:
     return importlib.util.find_spec(_module(name)) is not None
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(package_name="conversion-monitor", prog_name="conversion-monitor")
 def cli() -> None:
-    """Live conversion rates from a Kafka clickstream, and alerts when one falls.
+    r"""Live conversion rates from a Kafka clickstream, and alerts when one falls.
 
     \b
     First steps:

@@ -124,7 +124,9 @@ async def running_demo(script: Script, port: int | None, stop: asyncio.Event) ->
                 await asyncio.sleep(0.05)
             now = time.time()
             outage = Outage(int((now + script.breaks_s) * 1000), int((now + script.mended_s) * 1000))
-            profile = Profile(rate=script.rate, visitors=20_000, day_ms=DAY_MIN * 60_000, swing=0.3, outage=outage)
+            profile = Profile(
+                rate=script.rate, visitors=20_000, day_ms=DAY_MIN * 60_000, swing=0.3, outage=outage
+            )
             demo = Demo(app, broker.bootstrap, f"http://127.0.0.1:{port}/", now, outage)
             if not stop.is_set():
                 shop = Shop(profile, int((now - HISTORY_MIN * 60) * 1000), script.seed)

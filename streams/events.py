@@ -179,7 +179,10 @@ class Decoder:
         if type(event.timestamp) is not int:
             event.timestamp = _to_ms(event.timestamp)  # type: ignore[arg-type]
         if event.timestamp < EARLIEST_MS:
-            return "bad_timestamp", "timestamp is before the year 2000 (epoch seconds? milliseconds are meant)"
+            return (
+                "bad_timestamp",
+                "timestamp is before the year 2000 (epoch seconds? milliseconds are meant)",
+            )
         if event.timestamp > now_ms + self._max_in_future:
             return "in_future", f"timestamp is {(event.timestamp - now_ms) // 1000} s ahead of the clock"
         if event.event not in self._known_names:

@@ -114,8 +114,10 @@ class MonitorApp(faust.App):  # type: ignore[misc]
         try:
             async with asyncio.timeout(8):
                 await self.pipeline.shards.checkpoint_all()
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 stopping goes on
-            log.warning("the last checkpoint failed (%r): events since the one before are counted again", error)
+        except (Exception, asyncio.CancelledError) as error:
+            log.warning(
+                "the last checkpoint failed (%r): events since the one before are counted again", error
+            )
         await super().on_stop()
         if self._http is not None:
             await self._http.cleanup()
@@ -130,26 +132,26 @@ class Clockwork(Service):  # type: ignore[misc]
         self.monitor_app = app
         super().__init__(**kwargs)
 
-    @Service.task
+    @Service.task  # type: ignore[untyped-decorator]
     async def _checkpoints(self) -> None:
         pipeline = self.monitor_app.pipeline
         while not self.should_stop:
             await self.sleep(pipeline.settings.checkpoint_interval_s)
             await pipeline.shards.checkpoint_all()
 
-    @Service.task
+    @Service.task  # type: ignore[untyped-decorator]
     async def _ticks(self) -> None:
         while not self.should_stop:
             await self.sleep(TICK_S)
             await self.monitor_app.pipeline.tick()
 
-    @Service.task
+    @Service.task  # type: ignore[untyped-decorator]
     async def _watch(self) -> None:
         while not self.should_stop:
             await self.sleep(_WATCH_S)
             await self.monitor_app.pipeline.watch_broker()
 
-    @Service.task
+    @Service.task  # type: ignore[untyped-decorator]
     async def _board(self) -> None:
         pipeline = self.monitor_app.pipeline
         await pipeline.board.follow(pipeline.settings.kafka.bootstrap_servers, pipeline.client_kwargs)
@@ -163,7 +165,10 @@ def create_app(settings: Settings) -> MonitorApp:
     """
     if settings.kafka.embedded:
         problem = Problem(
-            None, "kafka.bootstrap_servers", "embedded works only with `conversion-monitor run`", "name a broker"
+            None,
+            "kafka.bootstrap_servers",
+            "embedded works only with `conversion-monitor run`",
+            "name a broker",
         )
         raise ConfigError("config", (problem,))
     pipeline = Pipeline(settings)
@@ -206,7 +211,7 @@ def create_app(settings: Settings) -> MonitorApp:
     table.pipeline = pipeline
     app.tables.add(table)
 
-    @app.on_rebalance_complete.connect
+    @app.on_rebalance_complete.connect  # type: ignore[untyped-decorator]
     async def recovered(_app: Any, **_: Any) -> None:
         await app.recovered()
 
@@ -215,13 +220,15 @@ def create_app(settings: Settings) -> MonitorApp:
 
     app.when_recovered(take_over)
 
-    @app.on_partitions_revoked.connect
+    @app.on_partitions_revoked.connect  # type: ignore[untyped-decorator]
     async def revoked(_app: Any, _revoked: Any, **_: Any) -> None:
         try:
             async with asyncio.timeout(_REVOKE_S):
                 await pipeline.shards.checkpoint_all()
         except TimeoutError:
-            log.warning("no checkpoint within %g s before a rebalance; what is not saved is read again", _REVOKE_S)
+            log.warning(
+                "no checkpoint within %g s before a rebalance; what is not saved is read again", _REVOKE_S
+            )
 
     register_agents(app, pipeline)
     app.service(Clockwork(app))

@@ -125,7 +125,9 @@ class Ledger:
                 f"state in {self.topic}-{self.partition} at offset {offset} has version {version}, "
                 f"this release reads version {VERSION}"
             )
-            raise StateError(msg, remedy="run the release that wrote it, or start over with another kafka.group")
+            raise StateError(
+                msg, remedy="run the release that wrote it, or start over with another kafka.group"
+            )
         return msgspec.convert(found, Frame)
 
     def state(self) -> State:

@@ -15,7 +15,6 @@ from aiokafka.partitioner import murmur2
 from monitor.batch import EventLike
 from monitor.counters import PipelineCounters
 from monitor.metrics import ConversionCollector
-
 from monitor.minutes import MINUTE_MS
 from monitor.rules import Rules
 from monitor.snapshot import Snapshot
@@ -126,7 +125,11 @@ class Pipeline:
             self._moved_at = time.monotonic()
 
     def _check_placement(
-        self, records: list[Record], events: list[EventLike], rejected: list[Rejected], partition: int
+        self,
+        records: Sequence[Record],
+        events: Sequence[EventLike],
+        rejected: Sequence[Rejected],
+        partition: int,
     ) -> None:
         """One message of each batch: does its key say the visitor, and does murmur2 of it say this partition?"""
         if rejected or self.partitions is None:
@@ -135,7 +138,11 @@ class Pipeline:
         if key == visitor.encode() and (murmur2(key) & 0x7FFFFFFF) % self.partitions == partition:
             return
         self.counters.misrouted += 1
-        what = "is not the visitor_id" if key != visitor.encode() else "lies on a partition that murmur2 does not give it"
+        what = (
+            "is not the visitor_id"
+            if key != visitor.encode()
+            else "lies on a partition that murmur2 does not give it"
+        )
         self.warn(
             "misrouted",
             "the key of an event on %s-%d %s: one visitor may be counted on two partitions. Set "
@@ -265,7 +272,11 @@ class Pipeline:
         servers = self.settings.kafka.bootstrap_servers
         reason = await unreachable(servers)
         if reason and not self.unreachable:
-            log.warning("Kafka at %s does not answer (%s); trying again until it does, nothing is lost", servers, reason)
+            log.warning(
+                "Kafka at %s does not answer (%s); trying again until it does, nothing is lost",
+                servers,
+                reason,
+            )
         elif self.unreachable and not reason:
             log.info("Kafka at %s answers again", servers)
         self.unreachable = reason
@@ -336,8 +347,6 @@ class Pipeline:
     def metrics_text(self) -> bytes:
         """Everything for `/metrics`."""
         return self._collector.exposition()
-
-
 
 
 def note_producers(known: dict[str, int], events: Sequence[Any]) -> None:

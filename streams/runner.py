@@ -59,7 +59,7 @@ async def run_app(app: MonitorApp, stop: asyncio.Event) -> None:
         try:
             async with asyncio.timeout(STOP_S):
                 await app.stop()
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 the process ends either way
+        except (Exception, asyncio.CancelledError) as error:
             log.warning("stopping was not clean: %r", error)
         log.info("stopped after %.1f s", asyncio.get_running_loop().time() - began)
         for task in (started, stopping, ended):
@@ -72,7 +72,9 @@ async def run_app(app: MonitorApp, stop: asyncio.Event) -> None:
     if isinstance(failure, MonitorError):
         raise failure
     msg = f"the worker failed: {failure!r}"
-    raise MonitorError(msg, remedy="the log above has the details; restart it, nothing is lost or counted twice") from failure
+    raise MonitorError(
+        msg, remedy="the log above has the details; restart it, nothing is lost or counted twice"
+    ) from failure
 
 
 def exit_at_once(code: int) -> None:

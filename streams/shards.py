@@ -50,7 +50,9 @@ class OwnedShard:
         changed: Something was counted since stage two was told.
     """
 
-    def __init__(self, partition: int, shard: Shard, writer: LedgerWriter, ledger: Ledger, next_offset: int) -> None:
+    def __init__(
+        self, partition: int, shard: Shard, writer: LedgerWriter, ledger: Ledger, next_offset: int
+    ) -> None:
         self.partition, self.shard, self.writer, self.ledger = partition, shard, writer, ledger
         self.next_offset = next_offset
         self.saved_offset = next_offset
@@ -149,7 +151,9 @@ class Shards:
             shard = state.load(self.rules, self._salt, [body for _, body in bodies])
         except (state.UnknownVersionError, msgspec.MsgspecError) as error:
             msg = f"the state in {self._changelog}-{partition} cannot be read: {error}"
-            raise StateError(msg, remedy="run the release that wrote it, or start over with another kafka.group") from error
+            raise StateError(
+                msg, remedy="run the release that wrote it, or start over with another kafka.group"
+            ) from error
         ledger.release()
         offset = await self._first_offset(partition, found.offset)
         log.info(
@@ -243,7 +247,9 @@ class Shards:
         try:
             await self.app.consumer.commit_batches({TP(self.topic, partition): offset})
         except PASSING as error:  # the state is safe; the next commit covers this one
-            log.warning("committing partition %d failed (%s); the next checkpoint commits it", partition, error)
+            log.warning(
+                "committing partition %d failed (%s); the next checkpoint commits it", partition, error
+            )
         else:
             self.counters.committed_offset[partition] = offset
         self.counters.checkpoint_done(time.monotonic() - began, time.time())
@@ -270,7 +276,9 @@ class Shards:
             try:
                 await self.app.consumer.commit_batches(self.forwarded)
             except PASSING as error:
-                log.warning("committing passed-on events failed (%s); the next checkpoint commits them", error)
+                log.warning(
+                    "committing passed-on events failed (%s); the next checkpoint commits them", error
+                )
 
     def abandon(self) -> None:
         """Forget all shards: their partitions go elsewhere, or are loaded anew from what is saved."""

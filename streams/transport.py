@@ -66,7 +66,7 @@ class Batch:
         self.records, self.start, self.end, self.highwater = records, start, end, highwater
 
 
-class BatchMessage(ConsumerMessage):
+class BatchMessage(ConsumerMessage):  # type: ignore[misc]
     """A Faust message that carries a batch; its offset is that of the last record."""
 
     batch: Batch
@@ -138,7 +138,7 @@ class BatchFetcher(Fetcher):  # type: ignore[misc]
         while compiled.has_next():
             stored = compiled.next_batch()
             if unread._check_crcs and not stored.validate_crc():
-                msg = f"a record batch of {tp.topic}-{tp.partition} is damaged (CRC); the broker's disk or network is at fault"
+                msg = f"a record batch of {tp.topic}-{tp.partition} is damaged (CRC): look at the broker's disk"
                 raise OSError(msg)
             if not stored.is_control_batch and not _aborted(unread, stored):
                 records += [record for record in stored if record.offset >= start]
@@ -152,7 +152,7 @@ class BatchFetcher(Fetcher):  # type: ignore[misc]
 
 def _aborted(unread: Any, stored: Any) -> bool:
     """Whether a transaction that was aborted wrote these records (they must not count)."""
-    if stored.producer_id is None or not unread._aborted_transactions and not unread._aborted_producers:
+    if stored.producer_id is None or (not unread._aborted_transactions and not unread._aborted_producers):
         return False
     unread._consume_aborted_up_to(stored.base_offset)
     return bool(stored.is_transactional and stored.producer_id in unread._aborted_producers)

@@ -85,7 +85,9 @@ class Watcher:
             self.watch = Watch(settings.rules, config_of(settings), partitions, found[1] if found else None)
         except (ValueError, msgspec.MsgspecError) as error:
             msg = f"the detectors' state in {changelog} cannot be read: {error}"
-            raise StateError(msg, remedy="run the release that wrote it, or start over with another kafka.group") from error
+            raise StateError(
+                msg, remedy="run the release that wrote it, or start over with another kafka.group"
+            ) from error
         self.saved_minute = self.watch.closed
         self._wall = settings.rules.clock == "wall"
         self._alerts, self._changelog = alerts, changelog

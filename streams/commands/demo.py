@@ -22,16 +22,24 @@ _WINDOW = "5m"
 
 
 @click.command("demo")
-@click.option("--port", type=click.IntRange(1, 65535), help="HTTP port.  [default: 8000, or the next free one]")
-@click.option("--rate", default=Script.rate, show_default=True, type=click.FloatRange(1, 2000), help="Events a second.")
-@click.option("--breaks-after", default=Script.breaks_s, show_default=True, help="Seconds until mobile checkout breaks.")
-@click.option("--mended-after", default=Script.mended_s, show_default=True, help="Seconds until it works again.")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), help="HTTP port.  [default: 8000, or the next free one]"
+)
+@click.option(
+    "--rate", default=Script.rate, show_default=True, type=click.FloatRange(1, 2000), help="Events a second."
+)
+@click.option(
+    "--breaks-after", default=Script.breaks_s, show_default=True, help="Seconds until mobile checkout breaks."
+)
+@click.option(
+    "--mended-after", default=Script.mended_s, show_default=True, help="Seconds until it works again."
+)
 @click.option("--duration", type=click.FloatRange(1), help="Seconds until the demo ends.  [default: Ctrl-C]")
 @click.option("--seed", default=Script.seed, show_default=True, help="Of all that is random.")
 def command(
     port: int | None, rate: float, breaks_after: float, mended_after: float, duration: float | None, seed: int
 ) -> None:
-    """Embedded broker, worker and lifelike traffic; after two minutes the mobile checkout breaks.
+    r"""Embedded broker, worker and lifelike traffic; after two minutes the mobile checkout breaks.
 
     Ctrl-C ends it and leaves nothing behind. The broker keeps its data in memory and is not for production.
 
@@ -124,7 +132,9 @@ def _picture(demo: Demo, script: Script) -> Group:
     table.add_column("revenue", justify="right")
     for row in _rows(pipeline.snapshot()):
         bought = row.goals["purchase"]
-        revenue = "  ".join(f"{amount:,.2f} {currency}" for currency, amount in sorted(bought.revenue.items()) if amount)
+        revenue = "  ".join(
+            f"{amount:,.2f} {currency}" for currency, amount in sorted(bought.revenue.items()) if amount
+        )
         table.add_row(
             Text(row.value, style="bold" if row.dimension == "all" else ""),
             f"{row.visitors:,}",
@@ -139,5 +149,8 @@ def _picture(demo: Demo, script: Script) -> Group:
 
 def _line(demo: Demo, script: Script) -> str:
     pipeline = demo.app.pipeline
-    parts = [f"{row.value} {row.visitors} visitors {_rate(row, 'purchase').strip()}" for row in _rows(pipeline.snapshot())]
+    parts = [
+        f"{row.value} {row.visitors} visitors {_rate(row, 'purchase').strip()}"
+        for row in _rows(pipeline.snapshot())
+    ]
     return f"{time.strftime('%H:%M:%S')}  purchase rate, last {_WINDOW}: {'; '.join(parts)}  ({_phase(demo, script)[0]})"

@@ -16,12 +16,16 @@ from streams.settings import load_settings
 
 
 @click.command("run")
-@click.option("--config", "-c", "config", required=True, type=click.Path(path_type=Path), help="YAML config file.")
+@click.option(
+    "--config", "-c", "config", required=True, type=click.Path(path_type=Path), help="YAML config file."
+)
 @click.option("--port", type=click.IntRange(0, 65535), help="HTTP port instead of the config's http.port.")
-@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="Lines for people, or JSON.")
+@click.option(
+    "--log-format", type=click.Choice(["text", "json"]), default="text", help="Lines for people, or JSON."
+)
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
 def command(config: Path, port: int | None, log_format: str, log_level: str) -> None:
-    """Run a worker; several of one group share the partitions.
+    r"""Run a worker; several of one group share the partitions.
 
     SIGTERM or Ctrl-C: a last checkpoint, then it ends with exit code 0.
 
