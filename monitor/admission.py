@@ -15,55 +15,81 @@ _BEGINNING = -(1 << 62)
 
 
 class Admission:
-    """Watermark and remembered event ids of one partition."""
+    """Watermarks and remembered event ids of one partition.
+
+    Events that were sent on keyed by visitor come from several partitions of the publishers' topic, each in its own
+    order and perhaps far apart while a backlog is read: what is late is judged against the watermark of its own source.
+
+    Attributes:
+        watermarks: Source → latest event time counted from it; a partition that publishers write to has source 0 only.
+    """
 
     def __init__(self, rules: Rules) -> None:
         self._lateness_ms = rules.allowed_lateness_ms
         self._wall = rules.clock == "wall"
         self.event_ids = Remembered(rules.dedupe_window_ms)
-        self.watermark_ms: int | None = None
+        self.watermarks: dict[int, int] = {}
 
-    def admit(self, time: I64, event_id: U64, now_ms: int) -> tuple[Bools, int, int]:
+    @property
+    def watermark_ms(self) -> int | None:
+        """Latest event time counted."""
+        return max(self.watermarks.values(), default=None)
+
+    @property
+    def lowest_ms(self) -> int | None:
+        """The watermark of the source that is furthest behind."""
+        return min(self.watermarks.values(), default=None)
+
+    def admit(
+        self, time: I64, event_id: U64, now_ms: int, source: I64 | None = None
+    ) -> tuple[Bools, int, int]:
         """Which events of a batch count; how many are repeats, how many late. The counted ones are remembered."""
+        if source is None:
+            source = np.zeros(len(time), np.int64)
         with_id = np.flatnonzero(event_id)
         repeat = np.zeros(len(time), bool)
         ids, times = event_id[with_id], time[with_id]
         if with_id.size:
             distinct, first, which = np.unique(ids, return_index=True, return_inverse=True)
             if len(distinct) < len(ids):
-                if (times != times[first][which]).any():
-                    return self._one_by_one(time, event_id, now_ms)
+                origins = source[with_id]
+                if (times != times[first][which]).any() or (origins != origins[first][which]).any():
+                    return self._one_by_one(time, event_id, now_ms, source)
                 repeat[with_id] = first[which] != np.arange(len(ids))
             repeat[with_id] |= self.event_ids.repeats(ids, times)
-        start = _BEGINNING if self.watermark_ms is None else self.watermark_ms
-        reached = np.maximum.accumulate(np.where(repeat, start, time))
-        before = np.maximum(np.concatenate([[start], reached[:-1]]), start)
-        if self._wall:
-            before = np.minimum(before, now_ms)
-        late = ~repeat & (time < before - self._lateness_ms)
+        late = np.zeros(len(time), bool)
+        for origin in np.unique(source).tolist():
+            mine = np.flatnonzero(source == origin)
+            start = self.watermarks.get(origin, _BEGINNING)
+            reached = np.maximum.accumulate(np.where(repeat[mine], start, time[mine]))
+            before = np.maximum(np.concatenate([[start], reached[:-1]]), start)
+            if self._wall:
+                before = np.minimum(before, now_ms)
+            late[mine] = ~repeat[mine] & (time[mine] < before - self._lateness_ms)
+            counted = time[mine][~(repeat[mine] | late[mine])]
+            if counted.size:
+                self.watermarks[origin] = max(start, int(counted.max()))
         admitted = ~(repeat | late)
-        if admitted.any():
-            self.watermark_ms = max(start, int(time[admitted].max()))
-            new = with_id[admitted[with_id]]
-            self.event_ids.remember(event_id[new], time[new])
+        new = with_id[admitted[with_id]]
+        self.event_ids.remember(event_id[new], time[new])
         return admitted, int(np.count_nonzero(repeat)), int(np.count_nonzero(late))
 
-    def _one_by_one(self, time: I64, event_id: U64, now_ms: int) -> tuple[Bools, int, int]:
+    def _one_by_one(self, time: I64, event_id: U64, now_ms: int, source: I64) -> tuple[Bools, int, int]:
         """The same rule event by event: for batches that hold one id with different times."""
         admitted = np.zeros(len(time), bool)
         repeats = late = 0
-        for i in range(len(time)):
+        for i, origin in enumerate(source.tolist()):
             here, one = time[i : i + 1], event_id[i : i + 1]
             if one[0] and self.event_ids.repeats(one, here)[0]:
                 repeats += 1
                 continue
-            watermark = _BEGINNING if self.watermark_ms is None else self.watermark_ms
+            watermark = self.watermarks.get(origin, _BEGINNING)
             reached = min(watermark, now_ms) if self._wall else watermark
             if here[0] < reached - self._lateness_ms:
                 late += 1
                 continue
             admitted[i] = True
-            self.watermark_ms = max(watermark, int(here[0]))
+            self.watermarks[origin] = max(watermark, int(here[0]))
             if one[0]:
                 self.event_ids.remember(one, here)
         return admitted, repeats, late

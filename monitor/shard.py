@@ -71,17 +71,22 @@ class Shard:
         """Latest event time counted; None before the first event."""
         return self.admission.watermark_ms
 
-    def apply(self, events: Sequence[EventLike], now_ms: int) -> Applied:
+    def apply(
+        self, events: Sequence[EventLike], now_ms: int, sources: Sequence[int] | None = None
+    ) -> Applied:
         """Count a batch in order of arrival.
 
         Args:
             events: Decoded events; `timestamp` is epoch ms.
             now_ms: The wall clock. Under `clock: wall` event time cannot run ahead of it.
+            sources: Where each event comes from, if several ordered streams are mixed here (see `Admission`).
         """
         if not events:
             return Applied()
         batch = self._reader.read(events)
-        admitted, duplicates, late = self.admission.admit(batch.time, batch.event_id, now_ms)
+        admitted, duplicates, late = self.admission.admit(
+            batch.time, batch.event_id, now_ms, None if sources is None else np.array(sources, np.int64)
+        )
         if not admitted.all():
             events = [e for e, ok in zip(events, admitted.tolist(), strict=True) if ok]
             batch = batch.take(admitted)
@@ -237,10 +242,10 @@ class Shard:
 
     def forget(self) -> None:
         """Free what no window and no accepted event can reach any more."""
-        watermark = self.admission.watermark_ms
-        if watermark is None:
+        lowest = self.admission.lowest_ms
+        if lowest is None:
             return
-        reach = watermark - self.rules.allowed_lateness_ms
+        reach = lowest - self.rules.allowed_lateness_ms
         for people in (self.visitors, self.sessions):
             people.forget(reach - self.rules.longest_window_ms)
         self.gap_sessions.forget(reach - max(self.rules.longest_window_ms, self.rules.session_gap_ms))

@@ -46,7 +46,7 @@ class Record(msgspec.Struct, array_like=True, frozen=True):
 
     Attributes:
         version: `VERSION` of the writer.
-        watermark_ms: Latest event time counted.
+        watermarks: Source → latest event time counted from it.
         clock_ms: Event time to which the cells were moved.
         segments: Dimension → all its values by number, and the row of each in the cells.
         tables: Table name → packed rows.
@@ -58,7 +58,7 @@ class Record(msgspec.Struct, array_like=True, frozen=True):
     """
 
     version: int
-    watermark_ms: int | None
+    watermarks: dict[int, int]
     clock_ms: int | None
     segments: dict[str, tuple[list[str], list[int]]]
     tables: dict[str, bytes]
@@ -96,7 +96,7 @@ def _encode(shard: Shard, tables: dict[str, bytes], sums: list[Sum] | None, minu
     segments = {s.dimension.name: (s.names, s.row.tolist()) for s in shard.segments}
     record = Record(
         VERSION,
-        shard.watermark_ms,
+        shard.admission.watermarks,
         shard.panes.clock_ms,
         segments,
         tables,
@@ -152,7 +152,7 @@ def load(rules: Rules, salt: bytes, records: Iterable[bytes]) -> Shard:
     if latest is None:
         return shard
     shard.panes.ensure_rows(shard.next_row)
-    shard.admission.watermark_ms = latest.watermark_ms
+    shard.admission.watermarks = dict(latest.watermarks)
     if latest.clock_ms is not None:
         shard.panes.advance(latest.clock_ms)
     shard.visitors.place_all()

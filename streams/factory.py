@@ -170,7 +170,8 @@ def create_app(settings: Settings) -> MonitorApp:
             "embedded works only with `conversion-monitor run`",
             "name a broker",
         )
-        raise ConfigError("config", (problem,))
+        source = "config"
+        raise ConfigError(source, (problem,))
     pipeline = Pipeline(settings)
     kafka = settings.kafka
     settings.data_dir.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import msgspec
 
+from streams.events import Rejected
 from streams.transport import Record
 
 #: Headers of a copy: partition and offset of the original.
@@ -58,3 +59,10 @@ def without_repeats(records: list[Record], seen: dict[int, int]) -> list[Record]
             seen[partition] = offset
         kept.append(record)
     return kept
+
+
+def sources_of(records: list[Record], rejected: list[Rejected]) -> list[int]:
+    """Partition of the original of each record that was not rejected; 0 for one that is no copy."""
+    bad = {r.position for r in rejected}
+    places = (origin(record) for i, record in enumerate(records) if i not in bad)
+    return [0 if place is None else place[0] for place in places]

@@ -24,7 +24,7 @@ from streams import told
 from streams.board import OWNER_KEY, WATERMARK_HEADER, Board, Holder
 from streams.connection import client_arguments, unreachable
 from streams.events import Decoder, Rejected
-from streams.keyed import without_repeats
+from streams.keyed import sources_of, without_repeats
 from streams.patience import PASSING, until_done
 from streams.settings import Settings
 from streams.shards import OwnedShard, Shards
@@ -96,7 +96,8 @@ class Pipeline:
         if not self.settings.kafka.keyed_by_visitor:
             records = without_repeats(records, owned.seen)
         decoded = self.decoder.decode([r.value for r in records], int(now * 1000))
-        applied = owned.shard.apply(decoded.events, int(now * 1000))
+        sources = None if self.settings.kafka.keyed_by_visitor else sources_of(records, decoded.rejected)
+        applied = owned.shard.apply(decoded.events, int(now * 1000), sources)
         owned.next_offset = batch.end
         owned.highwater = batch.highwater
         owned.changed = True

@@ -138,7 +138,9 @@ class BatchFetcher(Fetcher):  # type: ignore[misc]
         while compiled.has_next():
             stored = compiled.next_batch()
             if unread._check_crcs and not stored.validate_crc():
-                msg = f"a record batch of {tp.topic}-{tp.partition} is damaged (CRC): look at the broker's disk"
+                msg = (
+                    f"a record batch of {tp.topic}-{tp.partition} is damaged (CRC): look at the broker's disk"
+                )
                 raise OSError(msg)
             if not stored.is_control_batch and not _aborted(unread, stored):
                 records += [record for record in stored if record.offset >= start]
