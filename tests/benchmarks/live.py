@@ -1,0 +1,166 @@
+"""One worker with many live visitors: its memory, half load (freshness, changelog, CPU), and restarts."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Collection
+
+import numpy as np
+
+from tests.benchmarks.figures import Figure
+from tests.benchmarks.load import Traffic, spread
+from tests.benchmarks.paced import MARK
+from tests.benchmarks.stage import PATIENCE_S, PROJECT, Stage, count_all, events_of, rss, say, spent_by, total
+from tests.worker import Worker, wait_until
+
+#: What `--only` may name.
+NAMES = ("memory", "steady", "restart")
+VISITORS, FULL_VISITORS = 300_000, 1_000_000
+#: Each visitor comes as often as this, spread over what the longest window holds.
+_TIMES, _SPAN_S = 3, 80_000
+#: Seconds at half load, of which the first ones do not count for freshness.
+_STEADY_S, _WARM_S = 60.0, 5.0
+#: How often freshness looks; the answer is small.
+_LOOK_S = 0.05
+
+
+class LiveWorker:
+    """A worker and its topic."""
+
+    def __init__(self, stage: Stage, visitors: int) -> None:
+        self.stage, self.visitors = stage, visitors
+        self.topic = stage.new_topic()
+        self.published = 0
+        self._seed = 100
+        self.worker = stage.worker(self.topic).start().wait_ready()
+        time.sleep(2)
+        self.empty_rss = rss(self.worker)
+
+    def populate(self) -> None:
+        """All visitors come."""
+        n = self.visitors * _TIMES
+        say(f"{self.visitors:,} visitors come {_TIMES} times each")
+        times = spread(n, int(time.time() * 1000), _SPAN_S)
+        self.stage.fill(self.topic, Traffic(self.visitors, zipf=None, seed=10).messages(times))
+        self.published += n
+        count_all(self.worker, n)
+        self.settle()
+        assert total(self.worker) == self.visitors, f"{total(self.worker)} visitors of {self.visitors}"
+
+    def settle(self) -> None:
+        """Wait until all that was published is counted, saved and told."""
+        self.stage.wait_committed(self.worker, self.topic, self.published)
+        time.sleep(1)
+
+    def paced(self, rate: float, seconds: float) -> subprocess.Popen[bytes]:
+        """Publish at that rate, in another process."""
+        self._seed += 1
+        numbers = [rate, seconds, self.visitors, self._seed]
+        command = [sys.executable, "-m", "tests.benchmarks.paced", self.stage.bootstrap, self.topic]
+        command += [str(number) for number in numbers]
+        return subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE)
+
+
+def live(stage: Stage, visitors: int, rate: float, wanted: Collection[str]) -> list[Figure]:
+    """The wanted figures; `rate` is half load, events a second."""
+    one = LiveWorker(stage, visitors)
+    one.populate()
+    figures = []
+    if "memory" in wanted:
+        each = (rss(one.worker) - one.empty_rss) / visitors
+        note = f"{visitors:,} visitors over {_SPAN_S / 3600:.0f} h; in all {rss(one.worker) / 2**20:.0f} MiB"
+        figures.append(Figure("memory of a live visitor", each, "B", 400, 200, most=True, text=note))
+        say(figures[-1].measured)
+    if "steady" in wanted:
+        figures += _steady(one, rate)
+    if "restart" in wanted:
+        figures += [_restart(one, "SIGTERM", Worker.terminate), _restart(one, "kill -9", Worker.kill)]
+    one.worker.terminate()
+    return figures
+
+
+def _steady(one: LiveWorker, rate: float) -> list[Figure]:
+    say(f"half load: {rate:,.0f} events/s for {_STEADY_S:g} s")
+    stage, worker = one.stage, one.worker
+    log_before, spent_before = stage.changelog_bytes(worker), spent_by(worker)
+    counted_before, marks_before = events_of(worker), total(worker, MARK)
+    publisher = one.paced(rate, _STEADY_S)
+    seen: list[tuple[float, int]] = []
+    scrapes: list[float] = []
+    deadline = time.monotonic() + _STEADY_S + 20
+    while publisher.poll() is None and time.monotonic() < deadline:
+        seen.append((total(worker, MARK) - marks_before, time.time()))
+        if len(seen) % 100 == 0:  # as Prometheus does it every few seconds
+            began = time.perf_counter()
+            worker.get("/metrics")
+            scrapes.append(time.perf_counter() - began)
+        time.sleep(_LOOK_S)
+    said = json.loads(publisher.communicate(timeout=30)[0])
+    one.published += said["events"]
+    one.settle()
+    seen.append((total(worker, MARK) - marks_before, time.time()))
+    spent = spent_by(worker).since(spent_before)
+    delays = _delays(said["marked"], seen)
+    p50, p99 = np.percentile(delays, [50, 99]).tolist()
+    events = events_of(worker) - counted_before
+    changelog = (stage.changelog_bytes(worker) - log_before) / said["bytes"]
+    series = sum(not line.startswith(b"#") for line in worker.get("/metrics")[1].splitlines())
+    reached = said["events"] / _STEADY_S
+    where = f"{reached:,.0f} events/s, {one.visitors:,} live visitors"
+    found = [
+        Figure(
+            "published → visible at half load, p50",
+            p50,
+            "s",
+            1,
+            0.3,
+            most=True,
+            text=f"{len(delays)} marks; {where}",
+        ),
+        Figure("published → visible at half load, p99", p99, "s", 2, 1, most=True),
+        Figure("changelog ÷ input bytes at half load", changelog, "", 0.15, 0.08, most=True, text=where),
+        Figure("CPU of an event at half load", spent.cpu_s / events * 1e6, "µs"),
+        Figure(
+            "/metrics answered at half load, median",
+            float(np.median(scrapes)) * 1000,
+            "ms",
+            text=f"{series:,} series",
+        ),
+    ]
+    for figure in found:
+        say(f"{figure.what}: {figure.measured}")
+    return found
+
+
+def _delays(marked: list[float], seen: list[tuple[float, int]]) -> list[float]:
+    """Seconds from publishing each marked event until so many of them were seen."""
+    counts, at = np.array([c for c, _ in seen]), np.array([t for _, t in seen])
+    first = np.searchsorted(np.maximum.accumulate(counts), np.arange(1, len(marked) + 1))
+    assert first.max() < len(at), "marked events are missing"
+    delays = at[first] - np.array(marked)
+    return [d for d, t in zip(delays.tolist(), marked, strict=True) if t >= marked[0] + _WARM_S]
+
+
+def _restart(one: LiveWorker, how: str, end: object) -> Figure:
+    """From the start of the process until it shows an event that came while it was down."""
+    worker = one.worker
+    marks, visitors = total(worker, MARK), total(worker)
+    end(worker)  # type: ignore[operator]
+    publisher = one.paced(1_000, 1)
+    said = json.loads(publisher.communicate(timeout=60)[0])
+    one.published += said["events"]
+    wanted = marks + len(said["marked"])
+    began = time.perf_counter()
+    worker.start()
+    wait_until(lambda: total(worker, MARK) >= wanted, PATIENCE_S, "the events are counted", every_s=0.05)
+    seconds, spent_cpu = time.perf_counter() - began, spent_by(worker).cpu_s
+    assert total(worker) >= visitors, f"{visitors} visitors before, {total(worker)} after"
+    one.settle()
+    say(f"restart after {how}: {seconds:.1f} s, {spent_cpu:.1f} s of CPU")
+    note = f"{one.visitors:,} live visitors, {spent_cpu:.1f} s of CPU"
+    return Figure(
+        f"restart after {how} until the first fresh number", seconds, "s", 15, 6, most=True, text=note
+    )
