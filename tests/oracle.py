@@ -400,3 +400,14 @@ def table(rows: Iterable[Any]) -> dict[tuple[str, str, str], dict[str, Any]]:
         if numbers:
             result[key] = numbers
     return result
+
+
+def differences(found: Mapping[Any, Any], wanted: Mapping[Any, Any]) -> list[str]:
+    """Where two tables differ, a line each."""
+    lines = []
+    for key in sorted(found.keys() | wanted.keys()):
+        one, other = found.get(key, {}), wanted.get(key, {})
+        for name in sorted(one.keys() | other.keys()):
+            if one.get(name, 0) != other.get(name, 0):
+                lines.append(f"{' '.join(key)}: {name} is {one.get(name, 0)}, not {other.get(name, 0)}")
+    return lines

@@ -20,6 +20,8 @@ from typing import Any, Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from tests import oracle
+
 COMMAND = str(Path(sys.executable).parent / "conversion-monitor")
 START_S = 60.0
 #: Environment of a worker: nothing else of ours may change what it does.
@@ -144,6 +146,20 @@ class Worker:
         """The rows of /api/v1/rates like those of the oracle; None while there is no answer with rows."""
         status, body = self.get("/api/v1/rates")
         return rows_of(json.loads(body)) if status == 200 else None
+
+    def wait_for_rates(self, truth: Mapping[Any, Any], timeout_s: float = 60.0) -> None:
+        """Waits until /api/v1/rates tells the truth, a table of the oracle; else says where it differs."""
+
+        def told() -> bool:
+            self._must_run()
+            return oracle.table(self.rates() or []) == truth
+
+        try:
+            wait_until(told, timeout_s, "the rates are exact", every_s=0.2)
+        except AssertionError as error:
+            differences = oracle.differences(oracle.table(self.rates() or []), truth)
+            msg = "\n".join([str(error), *differences[:40], self.log_tail(15)])
+            raise AssertionError(msg) from None
 
     def metric(self, name: str) -> float:
         """The sum of all series of a metric."""

@@ -127,7 +127,7 @@ def test_each_bad_message_is_a_dead_letter_as_it_was_and_every_good_event_counts
         for event in events:
             spread[partition_of(event["visitor_id"], PARTITIONS)].append(event)
         truth = oracle.table(oracle.rows(KEYS, spread))
-        wait_until(lambda: oracle.table(worker.rates() or []) == truth, 30, "all good events are counted")
+        worker.wait_for_rates(truth)
         text = worker.log()
         assert "v-good" not in text
         assert "acme" not in text

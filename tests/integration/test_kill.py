@@ -18,11 +18,10 @@ from typing import Any
 
 import pytest
 
-from tests import oracle
 from tests.brokers import create_topic
 from tests.conftest import PROJECT, Broker
 from tests.flow import KEYS, Flow
-from tests.worker import Worker, wait_until, wait_until_committed
+from tests.worker import Worker, wait_until_committed
 
 PARTITIONS = 4
 EVENTS = int(os.environ.get("KILL_EVENTS", "1000000"))
@@ -65,27 +64,12 @@ def ends_of(process: subprocess.Popen[bytes], timeout_s: float) -> dict[int, int
     return {int(partition): end for partition, end in json.loads(out).items()}
 
 
-def exact(workers: list[Worker], truth: dict[Any, Any]) -> Callable[[], bool]:
-    """Whether a worker tells the truth; fails if it has ended."""
-
-    def told() -> bool:
-        for worker in workers:
-            assert worker.running, f"a worker has ended:\n{worker.log_tail()}"
-        rows = workers[0].rates()
-        return rows is not None and oracle.table(rows) == truth
-
-    return told
-
-
 def assert_exact(
     workers: list[Worker], truth: dict[Any, Any], broker: Broker, group: str, topic: str, ends: dict[int, int]
 ) -> None:
     wait_until_committed(broker.bootstrap, group, topic, ends, 180, workers)
-    try:
-        wait_until(exact(workers, truth), 60, "the rates are exact", every_s=0.5)
-    except AssertionError:
-        assert oracle.table(workers[0].rates() or []) == truth  # shows the difference
-        raise
+    for worker in workers:
+        worker.wait_for_rates(truth)
 
 
 @pytest.mark.slow

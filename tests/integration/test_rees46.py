@@ -68,11 +68,7 @@ def publish(broker: Broker, topic: str, file: Path, *more: str) -> Any:
 def told(workers: Sequence[Worker], truth: dict[Any, Any]) -> None:
     """Every worker tells the truth, whichever holds the totals."""
     for one in workers:
-        try:
-            worker.wait_until(lambda one=one: oracle.table(one.rates() or []) == truth, 60, "exact rates")
-        except AssertionError:
-            assert oracle.table(one.rates() or []) == truth, one.log_tail()
-            raise
+        one.wait_for_rates(truth)
 
 
 @pytest.mark.timeout(240)
