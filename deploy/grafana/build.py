@@ -30,6 +30,7 @@ from panels import (
     RED,
     SECONDS,
     STATES,
+    WHOLE,
     YELLOW,
     baseline,
     board,
@@ -49,20 +50,31 @@ from panels import (
 
 OUT = Path(__file__).parent / "dashboards"
 
+#: How a fall is coloured: orange from −15 %, red from −50 %.
+FELL = steps((None, RED), (-0.5, ORANGE), (-0.15, "transparent"), (0.15, GREEN))
+
+
+def lately(by: str) -> str:
+    """The rate beside which an expectation may stand: per minute of visitors, mean of five."""
+    selected = f'conversion_rate_ratio{{{MONITOR},window="1m",{WHOLE},goal=~"$goal"}}'
+    return f"max by ({by}) (avg_over_time({selected}[5m]))"
+
 
 def overview() -> dashboard.Dashboard:
     """What converts, whether that is normal, and what broke."""
     revenue = business("conversion_revenue", "goal, currency")
+    against = f"{lately('goal')} / ({detection('conversion_rate_expected_ratio')} > 0) - 1"
     rate = curve(
         "Rate of $goal against its expectation",
-        "The rate of the chosen window with its 95 % interval (band), and what the baseline expects now "
-        "(dashed). An interval that lies below the dashed line for long is what the detector looks for.",
+        "The rate of each minute with its 95 % interval (band), the mean of five minutes (line), and what the "
+        "baseline expects now (dashed; from when it is learned). A line that stays below the dashed one is what the "
+        "detector looks for. Always per minute, as the detector counts: longer windows have higher rates.",
         RATIO,
         [
-            (business("conversion_rate_ratio", "job"), "rate"),
-            (business("conversion_rate_lower_ratio", "job"), "lower"),
-            (business("conversion_rate_upper_ratio", "job"), "upper"),
-            (detection("conversion_rate_expected_ratio").replace("by (goal)", "by (job)"), "expected"),
+            (lately("job"), "rate"),
+            (business("conversion_rate_lower_ratio", "job", window="1m"), "lower"),
+            (business("conversion_rate_upper_ratio", "job", window="1m"), "upper"),
+            (detection("conversion_rate_expected_ratio", by="job"), "expected"),
         ],
         minimum=0,
         fill=0,
@@ -147,13 +159,14 @@ def overview() -> dashboard.Dashboard:
             "By goal",
             grid(
                 "Goals",
-                "Every goal in the chosen window. Lost: conversions missing since the onset of its open "
+                "Every goal in the chosen window. Against expectation: the last five minutes ÷ what the "
+                "baseline expects now, − 1. Lost: conversions missing since the onset of its open "
                 "alert.",
                 [
                     ("Rate", business("conversion_rate_ratio"), RATIO, None),
                     ("Lower", business("conversion_rate_lower_ratio"), RATIO, None),
                     ("Upper", business("conversion_rate_upper_ratio"), RATIO, None),
-                    ("Expected", detection("conversion_rate_expected_ratio"), RATIO, None),
+                    ("Against expectation", against, RATIO, FELL),
                     ("Converters", business("conversion_converters"), COUNT, None),
                     ("Conversions", business("conversion_conversions"), COUNT, None),
                     (
@@ -211,30 +224,30 @@ def overview() -> dashboard.Dashboard:
 def segments() -> dashboard.Dashboard:
     """Who fell: the values of one dimension beside each other."""
 
-    def of(metric: str, window: str = "$window", *, goal: bool = True) -> str:
+    def of(metric: str, *, goal: bool = True) -> str:
         goals = ',goal="$goal"' if goal else ""
-        return f'max by (value) ({metric}{{{MONITOR},window="{window}",dimension="$dimension"{goals}}})'
+        return f'max by (value) ({metric}{{{MONITOR},window="$window",dimension="$dimension"{goals}}})'
 
-    usual = of("conversion_rate_ratio", "$baseline")
-    # A value without conversions in the longer window has no relative change: it is left out.
+    rates = f'conversion_rate_ratio{{{MONITOR},window="$window",dimension="$dimension",goal="$goal"}}'
+    usual = f"max by (value) (avg_over_time({rates}[$baseline]))"
+    # A value that never converts has no relative change: it is left out.
     change = f"{of('conversion_rate_ratio')} / ({usual} > 0) - 1"
     # Not every segment is watched by a detector: then nothing is known to be lost.
     lost = (
         f'max by (value) (conversion_lost_conversions{{{MONITOR},dimension="$dimension",goal="$goal"}})'
         f" or 0 * {of('conversion_visitors', goal=False)}"
     )
-    fell = steps((None, RED), (-0.5, ORANGE), (-0.15, "transparent"), (0.15, GREEN))
     bars = size(
         bargauge.Panel(),
         "Change of the rate by $dimension",
-        "The rate of the window against that of the longer window; the ten that fell most.",
+        "The rate of the window against its own mean of the chosen time; the ten that fell most.",
         RATIO,
         width=12,
         height=9,
     )
     bars = bars.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
     bars = bars.orientation(c.VizOrientation.HORIZONTAL).display_mode(c.BarGaugeDisplayMode.BASIC)
-    bars = bars.min(-1).max(1).thresholds(fell).color_scheme(by_threshold())
+    bars = bars.min(-1).max(1).thresholds(FELL).color_scheme(by_threshold())
     return board(
         "Segments",
         "conversion-segments",
@@ -248,11 +261,11 @@ def segments() -> dashboard.Dashboard:
         panels=[
             grid(
                 "$goal by $dimension",
-                "One row a value. Change: the rate of the window against that of the longer window it is "
-                "compared with; orange below −15 %, red below −50 %. Small segments swing by chance: look at "
+                "One row a value. Change: the rate of the window against its own mean of the chosen time; "
+                "orange below −15 %, red below −50 %. Small segments swing by chance: look at "
                 "their visitors too.",
                 [
-                    ("Change", change, RATIO, fell),
+                    ("Change", change, RATIO, FELL),
                     ("Rate", of("conversion_rate_ratio"), RATIO, None),
                     ("Usual", usual, RATIO, None),
                     ("Visitors", of("conversion_visitors", goal=False), COUNT, None),

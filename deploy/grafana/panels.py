@@ -133,11 +133,8 @@ def choice(name: str, label: str, of: str, *, default: str = "", every: str = ""
 
 
 def baseline() -> object:
-    """Against which of the configured windows the present one is held."""
-    made = dashboard.QueryVariable("baseline").label("Compared with").datasource(DATASOURCE)
-    of = f"label_values(conversion_visitors{{{MONITOR}}}, window)"
-    made = made.query({"query": of, "refId": "StandardVariableQuery"}).sort(d.VariableSort.NATURAL_ASC)
-    made = made.refresh(d.VariableRefresh.ON_TIME_RANGE_CHANGED)
+    """How far back the mean reaches that the present is held against."""
+    made = dashboard.CustomVariable("baseline").label("Compared with the mean of").values("1h,6h,1d,7d")
     return made.current(d.VariableOption(selected=True, text="1h", value="1h"))
 
 
@@ -167,9 +164,9 @@ def business(metric: str, by: str = "goal", *, goal: bool = True, window: str = 
     return f'max by ({by}) ({metric}{{{MONITOR},window="{window}",{WHOLE}{goals}}})'
 
 
-def detection(metric: str, more: str = "") -> str:
+def detection(metric: str, more: str = "", *, by: str = "goal") -> str:
     """What the detector says of the whole, by goal."""
-    return f'max by (goal) ({metric}{{{MONITOR},{WHOLE},goal=~"$goal"{more}}})'
+    return f'max by ({by}) ({metric}{{{MONITOR},{WHOLE},goal=~"$goal"{more}}})'
 
 
 def fixed(color: str) -> d.DynamicConfigValue:

@@ -40,6 +40,11 @@ def scraping(source: Source, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     try:
         prometheus.start()
         prometheus.wait_for("count_over_time(up{job='conversion-monitor'}[1m]) > 12", seconds=60)
+        if prometheus.query("conversion_detector_state"):  # a detector learns before it expects anything
+            learned = "count(conversion_rate_expected_ratio{dimension='all'})"
+            prometheus.wait_for(
+                f"{learned} == count(conversion_converters{{window='5m',dimension='all'}})", seconds=180
+            )
         yield prometheus
     finally:
         prometheus.stop()

@@ -24,7 +24,7 @@ DEVICES = {"mobile": 0.6, "desktop": 0.35, "tablet": 0.05}
 #: Goal → its normal rate.
 GOALS = {"purchase": 0.034, "newsletter": 0.012}
 #: Window → visitors in it.
-WINDOWS = {"1m": 250, "5m": 1090, "1h": 9000, "24h": 90_000}
+WINDOWS = {"1m": 2500, "5m": 10_900, "1h": 90_000, "24h": 900_000}
 
 
 class Source(Protocol):
