@@ -6,6 +6,7 @@ what changes when each of its windows moves on by its next few panes; `Counts.at
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Context, Decimal
 from typing import TYPE_CHECKING
 
@@ -100,20 +101,27 @@ def evaluate(shard: Shard, at_ms: int | None) -> Counts:
     amounts: list[list[Amounts]] = [[] for _ in rules.windows]
     steps: list[list[Step]] = [[] for _ in rules.windows]
     if at is not None:
+        # All that is to be summed, at one go: each window, then what leaves it pane by pane.
+        held: list[I64] = []
+        of: list[int] = []
         for w, window in enumerate(rules.windows):
             start = first_pane_start(window, at)
             # Nothing ends the window: whoever's clock runs ahead of ours is counted now, so no rate is above 1.
-            columns = panes.span_columns(start)
-            cells[w] = _sums(panes, measures, columns, rows)
-            amounts[w] = _amounts(shard, columns, rows, 1)
-            for _ in range(min(-(-AHEAD_MS // window.pane_ms) + 1, window.length_ms // window.pane_ms)):
-                leaving = panes.span_columns(start, start + window.pane_ms)
-                flat = -_sums(panes, measures, leaving, rows).reshape(-1)
-                where = np.flatnonzero(flat)
-                steps[w].append(
-                    Step(where.tolist(), flat[where].tolist(), _amounts(shard, leaving, rows, -1))
-                )
-                start += window.pane_ms
+            held.append(panes.span_columns(start))
+            ahead = min(-(-AHEAD_MS // window.pane_ms) + 1, window.length_ms // window.pane_ms)
+            edges = range(start, start + ahead * window.pane_ms, window.pane_ms)
+            held += [panes.span_columns(edge, edge + window.pane_ms) for edge in edges]
+            of += [w] * (1 + ahead)
+        sums = _sums(panes, measures, held, rows)
+        money = _amounts(shard, held, rows)
+        for i, w in enumerate(of):
+            if i == 0 or of[i - 1] != w:
+                cells[w], amounts[w] = sums[i], money[i]
+                continue
+            flat = sums[i].reshape(-1)
+            where = np.flatnonzero(flat)
+            leaving = [(g, c, d, r, [f"-{unit}" for unit in units]) for g, c, d, r, units in money[i]]
+            steps[w].append(Step(where.tolist(), (-flat[where]).tolist(), leaving))
     return Counts(
         version=VERSION,
         at_ms=at,
@@ -129,20 +137,29 @@ def evaluate(shard: Shard, at_ms: int | None) -> Counts:
     )
 
 
-def _sums(panes: Panes, measures: list[int], columns: I64, rows: int) -> I64:
-    if not columns.size:
-        return np.zeros((len(measures), rows), np.int64)
-    return np.stack([panes.planes[m][columns, :rows].sum(axis=0, dtype=np.int64) for m in measures])
+def _sums(panes: Panes, measures: Sequence[int], held: Sequence[I64], rows: int) -> I64:
+    """Sums of the cells over several sets of columns: int64 (sets, measures, rows)."""
+    result = np.zeros((len(held), len(measures), rows), np.int64)
+    filled = [i for i, columns in enumerate(held) if columns.size]
+    if filled:
+        columns = np.concatenate([held[i] for i in filled])
+        offsets = np.cumsum([0] + [len(held[i]) for i in filled[:-1]])
+        for m, measure in enumerate(measures):
+            cells = panes.planes[measure][columns, :rows]
+            result[filled, m] = np.add.reduceat(cells, offsets, axis=0, dtype=np.int64)
+    return result
 
 
-def _amounts(shard: Shard, columns: I64, rows: int, sign: int) -> list[Amounts]:
-    result: list[Amounts] = []
-    revenue = shard.revenue
-    for key, scale in revenue.scale.items():
-        units = revenue.cells(key)[columns, :rows].sum(axis=0) * sign
-        where = np.flatnonzero(units)
-        if where.size:
-            result.append((*key, scale, where.tolist(), [str(units[i]) for i in where.tolist()]))
+def _amounts(shard: Shard, held: Sequence[I64], rows: int) -> list[list[Amounts]]:
+    """Revenue over several sets of columns."""
+    result: list[list[Amounts]] = [[] for _ in held]
+    for key, scale in shard.revenue.scale.items():
+        plane = shard.revenue.cells(key)
+        for i, columns in enumerate(held):
+            units = plane[columns, :rows].sum(axis=0)
+            where = np.flatnonzero(units)
+            if where.size:
+                result[i].append((*key, scale, where.tolist(), [str(units[j]) for j in where.tolist()]))
     return result
 
 
