@@ -60,10 +60,10 @@ class Flow:
         self.time: I64 = BEGIN + index * STEP_MS - rng.integers(0, JITTER_MS, n)
         # A pool of visitors that moves along: each comes about twenty times; some come back much later.
         newest = index // 20 + 1
-        visitor = newest - rng.geometric(1 / 400, n)
+        visitor = newest - rng.geometric(1 / 400, n) % (newest + 1)
         back = rng.random(n) < 0.03
         visitor[back] = (rng.random(n) * newest).astype(np.int64)[back]
-        self.visitor: I64 = np.maximum(visitor, 0)
+        self.visitor: I64 = visitor
         # Even visitors say their session (a new one each 20 minutes), the sessions of odd ones are by gap.
         self.session: I64 = np.where(self.visitor % 2 == 0, (self.time - BEGIN) // 1_200_000, -1)
         self.device: I64 = (self.visitor * 7 // 3 + (rng.random(n) < 0.02) * index) % len(DEVICES)

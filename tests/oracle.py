@@ -207,10 +207,12 @@ def admit(config: Config, events: Iterable[Raw], now: int | None = None) -> Admi
 def life(config: Config, events: Sequence[Counted]) -> list[Counted]:
     """Those events of one visitor or session, in order of arrival, since he was last forgotten."""
     remembered: list[Counted] = []
+    last = None
     for event in events:
-        if remembered and event.t - max(e.t for e in remembered) > config.longest:
+        if last is not None and event.t - last > config.longest:
             remembered = []
         remembered.append(event)
+        last = event.t if last is None else max(last, event.t)
     return remembered
 
 
