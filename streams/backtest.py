@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -131,7 +131,8 @@ def read_series(path: Path) -> MinuteSeries:
             old = mine.get(minute)
             if old is not None:
                 if old[:2] != (n, x):
-                    msg = f"{path}:{line}: minute {minute * 60} of series {key[0]!r} again, with other numbers than in line {old[2]}"
+                    again = f"minute {minute * 60} of series {key[0]!r} again"
+                    msg = f"{path}:{line}: {again}, with other numbers than in line {old[2]}"
                     raise SeriesFileError(msg, remedy="one row per minute and series")
                 repeats += 1
                 continue
@@ -232,7 +233,6 @@ def run(
         (k.goal, k.dimension, k.value, k.group): name
         for k, name in zip(series.keys, series.names, strict=True)
     }
-    group_of = {k: k.group for k in series.keys}
     last: dict[str, int] = {}
     for c, k in enumerate(series.keys):
         rows = np.flatnonzero(~np.isnan(series.visitors[:, c]))
@@ -254,11 +254,7 @@ def run(
             series.first + at, series.visitors[at : at + size], series.conversions[at : at + size]
         ):
             r = dict(change.record)
-            key = next(
-                k
-                for k in (SeriesKey(r["goal"], r["dimension"], r["value"], g) for g in _groups(r))
-                if k in group_of
-            )
+            key = change.key
             if r["kind"] == "stale" and r["onset_at"] // 60 > last[key.group]:
                 ignored.add(r["alert_id"])
             if r["alert_id"] not in ignored:
@@ -268,12 +264,6 @@ def run(
         hours += 1
         progress(size)
     return Result(records, np.concatenate(expected), np.concatenate(spread), detector)
-
-
-def _groups(record: dict[str, Any]) -> Iterable[str]:
-    name = record["series"]
-    yield name
-    yield name.rsplit("/", 1)[0]
 
 
 def table(series: MinuteSeries, result: Result, truth: list[Truth] | None) -> list[dict[str, Any]]:

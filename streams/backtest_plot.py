@@ -30,7 +30,7 @@ def plot(series: MinuteSeries, result: Result, path: Path) -> None:
     """
     try:
         import matplotlib as mpl  # noqa: PLC0415 - an extra, needed for pictures only
-        from matplotlib.dates import AutoDateLocator, ConciseDateFormatter  # noqa: PLC0415
+        from matplotlib import dates  # noqa: PLC0415
         from matplotlib.figure import Figure  # noqa: PLC0415
     except ImportError as error:
         msg = "--plot needs matplotlib, which is not installed"
@@ -42,9 +42,9 @@ def plot(series: MinuteSeries, result: Result, path: Path) -> None:
         axes = figure.subplots(len(order), 1, squeeze=False)[:, 0]
         for axis, c in zip(axes, order, strict=True):
             _draw(axis, series, result, c)
-            locator = AutoDateLocator()
+            locator = dates.AutoDateLocator()  # type: ignore[no-untyped-call]
             axis.xaxis.set_major_locator(locator)
-            axis.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+            axis.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
         axes[0].legend(loc="upper right", ncols=4, frameon=False, fontsize=8)
         figure.savefig(path, format="svg", metadata={"Date": None})
 

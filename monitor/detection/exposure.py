@@ -62,8 +62,9 @@ def next_hour(total: Array, minutes: float) -> Array:
 
 
 def bounded(visitors: Array, usual: Array) -> Array:
-    """Visitors as the slow averages see them: without most of a surge, so that its tail does not look like visitors
-    who failed to convert after it ended.
+    """Visitors as the slow averages see them: without most of a surge.
+
+    Else its tail would look, after it ended, like visitors who failed to convert.
     """
     return np.asarray(np.minimum(visitors, SURGE * usual + 4.0 * np.sqrt(usual)))
 

@@ -219,10 +219,12 @@ class Judge:
         c = self.index[incident.lead]
         x, m = float(st.alert_x[c]), float(st.alert_m[c])
         noise = _noise(ex, c, now - incident.onset)
+        incident.left = x / m if m > 0 else 1.0
         incident.expected = float(np.exp(_log_rate(ex, c, now)))
         incident.observed = incident.expected * min(x / m, 1.0) if m > 0 else 0.0
         incident.lost = max(m - x, 0.0)
-        excess = float(deviance(np.array(x), np.array(m))) / (1 + noise * m) - float(ex.threshold[:, c].min())
+        wanted = float(np.interp(1.0 - incident.left, DROPS, ex.threshold[:, c]))
+        excess = float(deviance(np.array(x), np.array(m))) / (1 + noise * m) - wanted
         for key in incident.members:
             excess = max(excess, self._excess(st, ex, self.index[key], now))
         incident.probability = max(probability(excess), incident.probability if incident.revision else 0.0)
@@ -231,7 +233,6 @@ class Judge:
         incident.segments = [tuple(p) for p in found.parts]  # type: ignore[misc]
         incident.kind = self._kind(st, incident, found)
         size = int(math.log2(max(incident.lost, 1.0)))
-        incident.left = x / m if m > 0 else 1.0
         incident.said = (incident.kind, tuple((d, v) for d, v, _ in incident.segments), size, incident.flaps)
 
     def _excess(self, st: SeriesState, ex: Expectation, c: int, now: int) -> float:
@@ -448,7 +449,9 @@ class Judge:
     def _say(self, incident: Incident, state: str, now: int) -> list[AlertChange]:
         muted = any(s.covers(now - 1) and s.matches(incident.lead) for s in self.config.mute)
         incident.muted = muted
-        return [AlertChange(incident.record(state, now, self.config.utc_offset_minutes), muted)]
+        return [
+            AlertChange(incident.record(state, now, self.config.utc_offset_minutes), incident.lead, muted)
+        ]
 
 
 def _best(st: SeriesState, c: int) -> int:

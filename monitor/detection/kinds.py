@@ -13,7 +13,7 @@ DEAD = 0.1
 TELLING = 3.0
 #: Probability that an alert is real: logistic in the evidence above the threshold (nats), fitted on simulated months
 #: with one drop a series and month (offset, slope).
-CALIBRATION = (1.1, 0.75)
+CALIBRATION = (0.4, 1.1)
 
 
 def is_dead(x: float, m: float) -> bool:

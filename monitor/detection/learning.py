@@ -29,8 +29,8 @@ HOLD_SHARE, HOLD_HOURS = 0.5, RING_HOURS
 MEMORY_RISE, MEMORY_FALL, MEMORY_MARGIN = 0.004 / 24, 1 / 120, 0.04
 #: Slow noise is at most this multiple of the noise of hours (of which it makes up 0.45 at the least: see baseline).
 SLOW_PER_HOUR = 2.2
-#: Learned hours from which on innovations tell noise, and not that the season is still unknown.
-NOISE_FROM = 72
+#: Least weight of an hour in what is known of the noise of hours.
+NOISE_LEARN = 1 / 36
 #: Forgetting of the sums that tell noise (per hour), and what the prior belief in them is worth (expected squares).
 NOISE_KEEP, WHITE_START, NOISE_WORTH = 0.99, 0.0005, 3000.0
 
@@ -177,15 +177,8 @@ def learn_block(
     if hours == 1.0:
         excess = inn**2 - 1.0 / m - before
         weight = (noise + before) / var
-        later = st.learned_hours[rows] - NOISE_FROM
-        gain = (
-            np.where(
-                later < 0,
-                0.0,
-                np.maximum(1.0 / np.maximum(later + baseline.HOUR_NOISE_WORTH, 1.0), 1 / 240.0),
-            )
-            * weight
-        )
+        first = 1.0 / (st.learned_hours[rows] + baseline.HOUR_NOISE_WORTH)
+        gain = np.maximum(first, NOISE_LEARN) * weight
         st.hour_noise[rows] = np.clip(st.hour_noise[rows] + gain * (excess - st.hour_noise[rows]), 1e-4, 0.25)
         rest = baseline.REST_GAIN * baseline.REST_VAR / (baseline.REST_VAR + var)
         settled = st.learned_hours[rows] >= 36

@@ -127,9 +127,16 @@ class Incident:
 
 @dataclass(frozen=True)
 class AlertChange:
-    """One change of an alert: what the topic gets, and whether a mute keeps it from being published."""
+    """One change of an alert.
+
+    Attributes:
+        record: What the topic gets.
+        key: The series it is about.
+        muted: Whether a mute keeps it from being published.
+    """
 
     record: dict[str, Any]
+    key: SeriesKey
     muted: bool = False
 
 

@@ -32,6 +32,8 @@ SURGE_FORGOTTEN = 1440
 RECOVERY_MINUTES, RECOVERY_RATE = 3, 0.9
 #: Evidence in nats for `traffic_drop` and for `low_intent_traffic`.
 TRAFFIC_EVIDENCE, INTENT_EVIDENCE = 12.0, 12.0
+#: Traffic must be low for so many minutes (if it is not gone altogether).
+TRAFFIC_MINUTES = 5
 #: Surge minutes before `low_intent_traffic` may be said.
 INTENT_MINUTES = 10
 #: Least relative variance of hourly traffic.
@@ -251,7 +253,7 @@ def _find_events(
         noise = np.maximum(ex.traffic_noise[cols], TRAFFIC_NOISE_LEAST)
         sure = cusum.evidence(score[TRAFFIC][:, cols], m, noise) >= TRAFFIC_EVIDENCE
         sure &= (x < 0.6 * m) & fell[:, cols] & (st.traffic_hours[cols] >= 2 * TRAFFIC_KNOWN_HOURS)
-        sure &= ratio[:, cols] < 0.6
+        sure &= (ratio[:, cols] < 0.6) & ((w >= TRAFFIC_MINUTES) | (x <= 0))
         out.events[:, cols] |= np.where(sure, TRAFFIC_FELL, 0).astype(np.uint8)
     out.events |= np.where((ratio > 0.8) & out.has_data & known, TRAFFIC_BACK, 0).astype(np.uint8)
     if out.in_surge.any():

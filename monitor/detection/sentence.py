@@ -78,13 +78,15 @@ def summary(record: Mapping[str, Any], utc_offset_minutes: int = 0) -> str:
     if kind == "stale":
         out = f"No data since {since}{until}: the stream stands still, rates are unknown"
     elif kind == "traffic_drop":
-        out = f"Traffic fell since {since}{until}: {record['visitors_ratio'] * 100:.0f} % of the usual visitors; rates are judged per visitor"
+        share = f"{record['visitors_ratio'] * 100:.0f} % of the usual visitors"
+        out = f"Traffic fell since {since}{until}: {share}; rates are judged per visitor"
     elif kind == "low_intent_traffic":
         brought = "".join(f", brought by {p['dimension']}={p['value']}" for p in record["segments"][:1])
+        rate = f"{percent(record['observed_ratio'])} instead of {percent(record['expected_ratio'])}"
         out = (
-            f"High traffic, low conversions since {since}{until}: {record['visitors_ratio'] * 100:.0f} % of the usual visitors"
-            f"{brought}; {goal} rate {percent(record['observed_ratio'])} instead of {percent(record['expected_ratio'])}, "
-            "but conversions did not fall"
+            f"High traffic, low conversions since {since}{until}: "
+            f"{record['visitors_ratio'] * 100:.0f} % of the usual visitors{brought}; "
+            f"{goal} rate {rate}, but conversions did not fall"
         )
     else:
         rate = (

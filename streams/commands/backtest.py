@@ -54,7 +54,7 @@ def command(
     series_file: Path | None, events_file: Path | None, out: Path | None, plot: Path | None, truth: Path | None,
     false_alarms_per_series_month: float, limits: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Run minute series from a file through the detectors.
+    r"""Run minute series from a file through the detectors.
 
     \b
     Columns of the file: ts (epoch seconds), series, visitors, conversions;

@@ -30,7 +30,7 @@ def records(detector, n, x, first=START):
 
 
 @pytest.mark.parametrize(
-    ("left", "raised", "kind"), [(0.0, 2, "tracking_outage"), (0.5, 10, "rate_drop"), (0.7, 53, "rate_drop")]
+    ("left", "raised", "kind"), [(0.0, 2, "tracking_outage"), (0.5, 10, "rate_drop"), (0.7, 52, "rate_drop")]
 )
 def test_seeded_drop_fires_at_this_very_minute_and_ends_after_it(left, raised, kind):
     n, x = stream(left=left)

@@ -159,8 +159,8 @@ def test_sentence_says_what_the_record_holds():
         "segments": [{"dimension": "device", "value": "mobile", "share": 0.93}],
     }  # fmt: skip
     assert summary(record) == (
-        "Purchase rate 2.1 % instead of 3.4 % since 14:07, almost only mobile (93 %); very likely (99 %) at least 15 % down; "
-        "about 40 conversions lost so far; release 2.14.0 of web-shop went out at 14:05."
+        "Purchase rate 2.1 % instead of 3.4 % since 14:07, almost only mobile (93 %); very likely (99 %) at least "
+        "15 % down; about 40 conversions lost so far; release 2.14.0 of web-shop went out at 14:05."
     )
 
 
