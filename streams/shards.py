@@ -236,13 +236,15 @@ class Shards:
         messages = owned.writer.checkpoint(offset, _pack(owned.seen, state.delta(owned.shard)))
         slices = 0
         while (number := owned.writer.wants_slice(slices)) is not None:
-            messages += owned.writer.slice(offset, _pack(owned.seen, state.slice_of(owned.shard, number)))
+            body = _pack(owned.seen, state.slice_of(owned.shard, number))
+            messages += owned.writer.slice(offset, number, body)
             slices += 1
         await asyncio.gather(*dead_letters)
         # Repeated as a whole: the same records again, in order, change nothing.
         offsets = await until_done(f"saving partition {partition}", lambda: self._write(partition, messages))
         if not await until_done(f"checking partition {partition}", lambda: self._still_ours(owned, offsets)):
             return
+        owned.writer.verified()
         owned.saved_offset = offset
         try:
             await self.app.consumer.commit_batches({TP(self.topic, partition): offset})
