@@ -58,9 +58,12 @@ def run(total: Array, low: Array, steps: Array) -> Paths:
         steps: Log likelihood ratios, [columns, minutes, series]; overwritten.
     """
     steps[:, 0] += total
-    np.add.accumulate(steps, axis=1, out=steps)
+    one = steps.shape[1] == 1
+    if not one:
+        np.add.accumulate(steps, axis=1, out=steps)
     lows = np.minimum(steps, low[:, None])
-    np.minimum.accumulate(lows, axis=1, out=lows)
+    if not one:
+        np.minimum.accumulate(lows, axis=1, out=lows)
     return Paths(steps, lows)
 
 

@@ -51,7 +51,8 @@ def average(total: Array, visitors: Array, j0: int, minutes: float) -> tuple[Arr
     sums = np.empty_like(visitors)
     np.multiply(visitors, gain / decay, out=sums)
     sums[0] += total
-    np.add.accumulate(sums, axis=0, out=sums)
+    if len(sums) > 1:
+        np.add.accumulate(sums, axis=0, out=sums)
     return sums * decay, sums
 
 

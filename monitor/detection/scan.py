@@ -179,7 +179,8 @@ def look(
     steps[TRAFFIC] = (n * np.log1p(-cusum.TRAFFIC_DROP) + cusum.TRAFFIC_DROP * sums[4]) * (has_data & known)
     paths = cusum.run(st.total, st.low, steps)
     sums[:, 0] += np.stack([st.sum_x, st.sum_m, st.sum_u, st.sum_n, st.sum_e])
-    np.add.accumulate(sums, axis=1, out=sums)
+    if rows > 1:
+        np.add.accumulate(sums, axis=1, out=sums)
     out = Look(
         minute, n, x, xc, expected, counted, learnable, surge, silent & has_data, has_data, live, usual, fast_sum, slow_sum,
         silence, gap, surge_minutes, sums, paths, np.zeros(n.shape, np.uint8), could,
