@@ -1,35 +1,35 @@
-"""What a worker does with a batch, and with each tick of its clock: wiring between the core, Kafka and HTTP."""
+"""What a worker does with a batch, and with each tick of its clock: wiring of core, Kafka and HTTP."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import msgspec
-from aiokafka.partitioner import murmur2
 
-from monitor.batch import EventLike
 from monitor.counters import PipelineCounters
 from monitor.metrics import ConversionCollector
 from monitor.minutes import MINUTE_MS
 from monitor.rules import Rules
 from monitor.snapshot import Snapshot
 from monitor.totals import Totals
-from monitor.watch import PRODUCERS
 from streams import told
 from streams.board import OWNER_KEY, WATERMARK_HEADER, Board, Holder
 from streams.connection import client_arguments, unreachable
-from streams.events import Decoder, Rejected
+from streams.dead_letters import DeadLetters
+from streams.events import Decoder
 from streams.keyed import sources_of, without_repeats
-from streams.patience import PASSING, until_done
+from streams.misrouted import PlacementCheck
+from streams.patience import PASSING
+from streams.seldom import Seldom
 from streams.settings import Settings
 from streams.shards import OwnedShard, Shards
 from streams.topology import Topology
-from streams.transport import Batch, Record
+from streams.transport import Batch
 from streams.version import build_labels
 from streams.watcher import Watcher
 
@@ -41,10 +41,6 @@ TICK_S = 0.25
 REPEAT_S = 5.0
 #: Minutes told in one message: a backlog is told in several.
 _MINUTES_AT_ONCE = 300
-#: Dead letters under way at once: a flood of them waits for the broker, and holds no more memory than this.
-_LETTERS_AT_ONCE = 500
-#: How often the log may say the same warning, seconds.
-QUIET_S = 60.0
 
 
 class Pipeline:
@@ -74,11 +70,13 @@ class Pipeline:
         self.watcher: Watcher | None = None
         self.claims = told.Claims()
         self.app: Any = None
+        self.seldom = Seldom(log)
+        self._placement = PlacementCheck(self.topology.consumed, self.counters, self.seldom)
+        self._dead_letters = DeadLetters(self.topology, self.counters, self.seldom)
         self.unreachable = ""
         self._shown: Snapshot | None = None
         self._shown_key: tuple[int, int | None] = (0, None)
         self._collector = ConversionCollector(self.snapshot, self.counters, max_series=settings.limits.series)
-        self._warned: dict[str, float] = {}
         self._moved_at = time.monotonic()
         self._announced_at = -REPEAT_S
         self._holders = 0
@@ -102,7 +100,7 @@ class Pipeline:
         owned.highwater = batch.highwater
         owned.changed = True
         owned.active_at = time.monotonic()
-        note_producers(owned.producers, decoded.events)
+        owned.note_producers(decoded.events)
         counters = self.counters
         counters.events += len(records)
         counters.duplicates += applied.duplicates
@@ -114,9 +112,9 @@ class Pipeline:
             counters.watermark[owned.partition] = watermark / 1000
             self.move(watermark)
         if decoded.events and self.settings.kafka.keyed_by_visitor:
-            self._check_placement(records, decoded.events, decoded.rejected, owned.partition)
+            self._placement.check(records, decoded, self.partitions, owned.partition)
         for rejected in decoded.rejected:
-            await self._dead_letter(owned, batch, records[rejected.position], rejected)
+            await self._dead_letters.send(self.app.producer, owned, records[rejected.position], rejected)
 
     def move(self, watermark_ms: int) -> None:
         """Event time has moved."""
@@ -124,64 +122,6 @@ class Pipeline:
         self.board.advance(watermark_ms)
         if self.board.watermark_ms != before:
             self._moved_at = time.monotonic()
-
-    def _check_placement(
-        self,
-        records: Sequence[Record],
-        events: Sequence[EventLike],
-        rejected: Sequence[Rejected],
-        partition: int,
-    ) -> None:
-        """One message of each batch: does its key say the visitor, and does murmur2 of it say this partition?"""
-        if rejected or self.partitions is None:
-            return
-        key, visitor = records[-1].key, events[-1].visitor_id
-        if key == visitor.encode() and (murmur2(key) & 0x7FFFFFFF) % self.partitions == partition:
-            return
-        self.counters.misrouted += 1
-        what = (
-            "is not the visitor_id"
-            if key != visitor.encode()
-            else "lies on a partition that murmur2 does not give it"
-        )
-        self.warn(
-            "misrouted",
-            "the key of an event on %s-%d %s: one visitor may be counted on two partitions. Set "
-            "partitioner=murmur2_random in librdkafka publishers and key by visitor_id, or set "
-            "kafka.keyed_by_visitor: false here; `conversion-monitor doctor` tells which publisher it is",
-            self.topology.consumed,
-            partition,
-            what,
-        )
-
-    async def _dead_letter(self, owned: OwnedShard, batch: Batch, record: Record, rejected: Rejected) -> None:
-        self.counters.count_rejected(rejected.reason)
-        self.warn("rejected", "an event was rejected (%s: %s)", rejected.reason, rejected.detail)
-        headers = [
-            ("reason", rejected.reason.encode()),
-            ("detail", rejected.detail.encode()),
-            ("topic", batch.topic.encode()),
-            ("partition", str(batch.partition).encode()),
-            ("offset", str(record.offset).encode()),
-        ]
-
-        async def send() -> None:
-            await (
-                await self.app.producer.send(
-                    self.topology.dead_letter, record.key, record.value, None, None, headers
-                )
-            )
-
-        owned.unacknowledged.append(asyncio.ensure_future(until_done("sending a dead letter", send)))
-        if len(owned.unacknowledged) % _LETTERS_AT_ONCE == 0:
-            await asyncio.wait(owned.unacknowledged[-_LETTERS_AT_ONCE:])
-
-    def warn(self, topic: str, text: str, *arguments: object) -> None:
-        """Log a warning, at most once a minute per topic."""
-        now = time.monotonic()
-        if now - self._warned.get(topic, -QUIET_S) >= QUIET_S:
-            self._warned[topic] = now
-            log.warning(text, *arguments)
 
     # --- each tick -----------------------------------------------------------------------------------
 
@@ -266,7 +206,7 @@ class Pipeline:
         for owned in self.shards.owned.values():
             owned.shard.minutes.tell_again()
         self._announced_at = -REPEAT_S
-        self.warn("tell", "telling the counts failed (%s); they are told again", error)
+        self.seldom.warn("tell", "telling the counts failed (%s); they are told again", error)
 
     async def watch_broker(self) -> None:
         """Look whether a broker takes connections; say so when that changes."""
@@ -348,13 +288,3 @@ class Pipeline:
     def metrics_text(self) -> bytes:
         """Everything for `/metrics`."""
         return self._collector.exposition()
-
-
-def note_producers(known: dict[str, int], events: Sequence[Any]) -> None:
-    """Remember who sends (`name/version`) and the event time of his first event."""
-    names = {event.producer for event in events}
-    if names <= known.keys() | {None} or len(known) >= PRODUCERS:
-        return
-    for event in events:
-        if event.producer and (event.producer not in known or event.timestamp < known[event.producer]):
-            known[event.producer] = event.timestamp

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,7 +23,9 @@ from monitor import state
 from monitor.counters import PipelineCounters
 from monitor.rules import Rules
 from monitor.shard import Shard
+from monitor.watch import PRODUCERS
 from streams.errors import StateError
+from streams.events import Event
 from streams.ledger import Claim, Ledger, LedgerWriter, Message
 from streams.log_reader import read_log
 from streams.offsets import beginning_offsets
@@ -73,6 +75,16 @@ class OwnedShard:
     def lag(self) -> int:
         """Records of the partition that are not counted yet; 0 while the end is not known."""
         return 0 if self.highwater is None else max(0, self.highwater - self.next_offset)
+
+    def note_producers(self, events: Sequence[Event]) -> None:
+        """Remember who sends (`name/version`) and the event time of his first event."""
+        names = {event.producer for event in events}
+        if names <= self.producers.keys() | {None} or len(self.producers) >= PRODUCERS:
+            return
+        for event in events:
+            name, time_ms = event.producer, int(event.timestamp)  # type: ignore[arg-type]
+            if name and time_ms < self.producers.get(name, time_ms + 1):
+                self.producers[name] = time_ms
 
 
 class Shards:
