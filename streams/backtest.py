@@ -1,8 +1,9 @@
 """Backtest: minute series from a CSV file through the very detectors that run live.
 
 A row is one minute of one series. Rows may come in any order; a minute without a row is a minute without data; the same
-row twice counts once. Everything that cannot be meant is an error with its line. (Long because of what can be wrong in a
-file.)
+row twice counts once. Everything that cannot be meant is an error with its line.
+
+Longer than 300 lines because of what can be wrong in a file.
 """
 
 from __future__ import annotations

@@ -4,8 +4,9 @@
 series up to its own last row. So the caller can stop a series at its first event, change its state (an alert opens,
 a recovery ends it) and go on with the rest of the block, while all series without an event are done in one pass.
 
-Rows a series has already behind it are not `live` and change nothing, to the last bit. Long because it is one pass over
-arrays that all its steps share.
+Rows a series has already behind it are not `live` and change nothing, to the last bit.
+
+Longer than 300 lines because it is one pass over arrays that all its steps share.
 """
 
 from __future__ import annotations
