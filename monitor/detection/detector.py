@@ -10,7 +10,7 @@ detector = Detector.from_bytes(config, data)                # goes on to the bit
 Pure and deterministic: it reads no clock and draws no chance. Minutes come in order; a minute that was already taken
 is ignored (a replay changes nothing), missing minutes count as minutes without data.
 
-Longer than 300 lines because it is the whole outside of the package: series, minutes, commands, status and state in one class.
+Longer than 300 lines because it is the whole outside of the package: series, minutes, commands, status, state.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Opens, joins, reviews and ends incidents: everything that happens seldom, series by series.
 
 The block scan tells that something happened to a series in a minute; what it means is decided here from the state.
-Longer than 300 lines because the decisions share that state and each other's steps (an end can be a flap, a fall can be a return).
+Longer than 300 lines because the decisions share that state and each other's steps: an end can be a flap, a fall
+a return.
 """
 
 from __future__ import annotations
