@@ -54,16 +54,31 @@ OUT = Path(__file__).parent / "dashboards"
 FELL = steps((None, RED), (-0.5, ORANGE), (-0.15, "transparent"), (0.15, GREEN))
 
 
+def per_minute(metric: str, by: str, *, goal: bool = True) -> str:
+    """A number of a minute as the detector sees it: of the 1m window, mean of five minutes."""
+    goals = ',goal=~"$goal"' if goal else ""
+    return f'max by ({by}) (avg_over_time({metric}{{{MONITOR},window="1m",{WHOLE}{goals}}}[5m]))'
+
+
 def lately(by: str) -> str:
-    """The rate beside which an expectation may stand: per minute of visitors, mean of five."""
-    selected = f'conversion_rate_ratio{{{MONITOR},window="1m",{WHOLE},goal=~"$goal"}}'
-    return f"max by ({by}) (avg_over_time({selected}[5m]))"
+    """The rate beside which an expectation may stand: conversions per visitor of single minutes."""
+    visitors = per_minute("conversion_visitors", "job", goal=False)
+    return f"{per_minute('conversion_conversions', f'job, {by}')} / on (job) group_left () ({visitors} > 0)"
+
+
+def interval(metric: str) -> str:
+    """An end of the interval around that rate: that of the converters, times conversions per converter."""
+    conversions, converters = (
+        per_minute(f"conversion_{name}", "job") for name in ("conversions", "converters")
+    )
+    return f"{business(metric, 'job', window='1m')} * {conversions} / ({converters} > 0)"
 
 
 def overview() -> dashboard.Dashboard:
     """What converts, whether that is normal, and what broke."""
     revenue = business("conversion_revenue", "goal, currency")
-    against = f"{lately('goal')} / ({detection('conversion_rate_expected_ratio')} > 0) - 1"
+    expected = detection("conversion_rate_expected_ratio")
+    against = f"max by (goal) ({lately('goal')}) / ({expected} > 0) - 1"
     rate = curve(
         "Rate of $goal against its expectation",
         "The rate of each minute with its 95 % interval (band), the mean of five minutes (line), and what the "
@@ -71,9 +86,9 @@ def overview() -> dashboard.Dashboard:
         "detector looks for. Always per minute, as the detector counts: longer windows have higher rates.",
         RATIO,
         [
-            (lately("job"), "rate"),
-            (business("conversion_rate_lower_ratio", "job", window="1m"), "lower"),
-            (business("conversion_rate_upper_ratio", "job", window="1m"), "upper"),
+            (lately("goal"), "rate"),
+            (interval("conversion_rate_lower_ratio"), "lower"),
+            (interval("conversion_rate_upper_ratio"), "upper"),
             (detection("conversion_rate_expected_ratio", by="job"), "expected"),
         ],
         minimum=0,

@@ -74,43 +74,54 @@ def rendered(template: str, data: dict[str, object], tmp_path: Path, kind: str =
     return done.stdout.strip()
 
 
-def message(status: str = "firing", severity: str = "critical", count: int = 1) -> dict[str, object]:
-    alert = {
+def message(
+    status: str = "firing", severity: str = "critical", sentences: tuple[str, ...] | None = None
+) -> dict[str, object]:
+    alerts = [alert_of(status, severity, sentence) for sentence in sentences or (SENTENCE,)]
+    return {
+        "receiver": "product",
+        "status": status,
+        "alerts": alerts,
+        "groupLabels": {"goal": "purchase"},
+        "commonLabels": alerts[0]["labels"],
+        "commonAnnotations": {},
+        "externalURL": "http://127.0.0.1:9093",
+    }
+
+
+def alert_of(status: str, severity: str, sentence: str) -> dict[str, object]:
+    return {
         "status": status,
         "labels": {"alertname": "ConversionRateDrop", "severity": severity},
         "annotations": {
-            "summary": "Purchase rate fell to 1.2 % instead of 3.4 %; about 40 conversions lost so far.",
+            "summary": sentence,
             "description": "Fewer visitors than expected convert.",
             "runbook_url": "deploy/RUNBOOK.md#conversionratedrop",
         },
         "startsAt": "2026-10-01T14:07:00Z",
         "endsAt": "2026-10-01T14:52:00Z",
     }
-    return {
-        "receiver": "product",
-        "status": status,
-        "alerts": [alert] * count,
-        "groupLabels": {"goal": "purchase"},
-        "commonLabels": alert["labels"],
-        "commonAnnotations": {},
-        "externalURL": "http://127.0.0.1:9093",
-    }
 
 
-SENTENCE = "Purchase rate fell to 1.2 % instead of 3.4 %; about 40 conversions lost so far."
+SENTENCE = "Purchase rate fell to 1.2 % over the last 5 minutes; about 40 conversions lost so far."
+OTHERS = ("Purchase rate of device mobile fell.", "Purchase rate of channel paid fell.")
 
 
 @pytest.mark.parametrize(
-    ("status", "severity", "count", "title"),
+    ("status", "severity", "sentences", "title"),
     [
-        ("firing", "critical", 1, f"Act now: {SENTENCE}"),
-        ("firing", "warning", 1, SENTENCE),
-        ("firing", "warning", 3, f"{SENTENCE} (and 2 more)"),
-        ("resolved", "critical", 1, f"Over: {SENTENCE}"),
+        ("firing", "critical", (SENTENCE,), f"Act now: {SENTENCE}"),
+        ("firing", "warning", (SENTENCE,), SENTENCE),
+        ("firing", "warning", (SENTENCE, *OTHERS), f"{SENTENCE} (and 2 more)"),
+        ("firing", "warning", (SENTENCE, OTHERS[0], SENTENCE), f"{SENTENCE} (and 1 more)"),
+        ("resolved", "critical", (SENTENCE, SENTENCE), f"Over: {SENTENCE}"),
+        ("resolved", "critical", (SENTENCE,), f"Over: {SENTENCE}"),
     ],
 )
-def test_title_is_the_sentence(status: str, severity: str, count: int, title: str, tmp_path: Path) -> None:
-    assert rendered("conversion.title", message(status, severity, count), tmp_path) == title
+def test_title_is_the_sentence(
+    status: str, severity: str, sentences: tuple[str, ...], title: str, tmp_path: Path
+) -> None:
+    assert rendered("conversion.title", message(status, severity, sentences), tmp_path) == title
 
 
 def test_text_says_since_when_and_what_to_do(tmp_path: Path) -> None:
@@ -121,6 +132,16 @@ def test_text_says_since_when_and_what_to_do(tmp_path: Path) -> None:
     assert rendered("conversion.text", message("resolved"), tmp_path) == (
         f"It is over since 14:52 UTC, after 45 minutes: {SENTENCE}"
     )
+
+
+def test_text_says_the_same_sentence_once_and_firing_before_resolved(tmp_path: Path) -> None:
+    data = message("firing", "critical", (SENTENCE, SENTENCE, OTHERS[0]))
+    data["alerts"] += [alert_of("resolved", "warning", sentence) for sentence in (SENTENCE, *OTHERS)]  # type: ignore[operator]
+    lines = rendered("conversion.text", data, tmp_path).splitlines()
+    assert [line.split(".")[0] for line in lines[:2]] == [
+        text.split(".")[0] for text in (SENTENCE, OTHERS[0])
+    ]
+    assert lines[2:] == [f"It is over since 14:52 UTC, after 45 minutes: {OTHERS[1]}"]
 
 
 def test_mail_escapes_what_comes_from_events(tmp_path: Path) -> None:

@@ -173,12 +173,15 @@ def test_every_metric_in_the_runbook_exists() -> None:
     [
         (("conversion_consumer_lag", "conversion_consumer_leg"), "no metric conversion_consumer_leg"),
         (("(conversion_series_dropped", "(convresion_series_dropped"), "no metric convresion_series_dropped"),
-        (("conversion_rate_ratio{", "conversion_rates_ratio{"), "no metric conversion_rates_ratio"),
+        (
+            ("conversion_rate_expected_ratio{", "conversion_rate_expect_ratio{"),
+            "no metric conversion_rate_expect_ratio",
+        ),
         (
             ('kind="rate_drop"', 'kind="ratedrop"'),
             "series:conversion_alert_active:last never has kind=ratedrop",
         ),
-        (("window=", "windows="), "conversion_rate_ratio has no label windows"),
+        (("window=", "windows="), "conversion_conversions has no label windows"),
     ],
 )
 def test_a_planted_typo_in_a_rule_is_caught(damage: tuple[str, str], fault: str, tmp_path: Path) -> None:
