@@ -1,0 +1,180 @@
+"""A shard as bytes and back."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from monitor import state
+from monitor.shard import Shard
+from tests import product
+
+GOALS: dict[str, Any] = {
+    "buy": {"kind": "macro", "match": {"event": "purchase"}, "revenue": "value"},
+    "join": {"kind": "micro", "match": {"event": "sign_up"}},
+}
+KEYS: dict[str, Any] = {
+    "windows": ["1m", "299s", "1h"],
+    "goals": GOALS,
+    "dimensions": {"device": {}, "country": {}},
+    "allowed_lateness": "30s",
+    "session_gap": "10m",
+}
+NOON = 1_705_320_000_000
+
+
+def event(rng: random.Random, at: int) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "event": rng.choice(["page_view", "page_view", "purchase", "sign_up"]),
+        "visitor_id": f"v{rng.randrange(30)}",
+        "timestamp": NOON + at - rng.randrange(20_000),
+    }
+    if found["event"] == "purchase":
+        found |= {"value": f"{rng.randrange(10**6)}.{rng.randrange(1000):03}", "transaction_id": f"t{at}"}
+        found["currency"] = rng.choice(["EUR", "USD", "JPY"])
+    for name, values in {"device": ("m", "d", "t"), "country": ("DE", "AT")}.items():
+        if rng.random() < 0.6:
+            found[name] = rng.choice(values)
+    if rng.random() < 0.4:
+        found["session_id"] = f"s{rng.randrange(3)}"
+    if rng.random() < 0.5:
+        found["event_id"] = f"e{rng.randrange(1_000)}"
+    return found
+
+
+def events(rng: random.Random, n: int = 120) -> list[dict[str, Any]]:
+    times = sorted(rng.randrange(2 * 3_600_000) for _ in range(n))
+    return [event(rng, at) for at in times]
+
+
+def load(records: list[bytes], keys: dict[str, Any] = KEYS) -> Shard:
+    return state.load(product.rules_of(keys), product.SALT, records)
+
+
+def full(shard: Shard) -> list[bytes]:
+    return [state.slice_of(shard, n) for n in range(state.SLICES)] + [state.delta(shard)]
+
+
+def seen(shard: Shard) -> Any:
+    """All that a shard tells, and what it knows beside that."""
+    counted = shard.evaluate()
+    minutes = {m: cells.sum() for m, cells in shard.minutes.cells.items()}
+    return (
+        product.total(KEYS, [_as_partition(shard)]),
+        counted.watermark_ms,
+        shard.admission.watermarks,
+        minutes,
+    )
+
+
+def _as_partition(shard: Shard) -> product.Partition:
+    partition = product.Partition(KEYS)
+    partition.shard = shard
+    return partition
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(st.integers(0, 1 << 32))
+def test_a_shard_that_was_loaded_goes_on_like_the_one_that_was_saved(seed: int) -> None:
+    rng = random.Random(seed)
+    all_events = events(rng)
+    partition, records = product.Partition(KEYS), []
+    copies: list[product.Partition] = []
+    for begin in range(0, len(all_events), 30):
+        part = all_events[begin : begin + 30]
+        told = partition.apply(part)
+        for copy in copies:
+            assert copy.apply(part) == told
+            assert seen(copy.shard) == seen(partition.shard)
+        records.append(state.delta(partition.shard))
+        by_deltas = load(records)
+        by_slices = load(full(partition.shard))
+        assert seen(by_deltas) == seen(by_slices) == seen(partition.shard)
+        assert state.delta(by_deltas) == state.delta(by_slices), "nothing is marked as changed"
+        copies = [_as_partition(by_deltas), _as_partition(by_slices)]
+
+
+def test_a_delta_holds_what_changed_only() -> None:
+    rng = random.Random(1)
+    partition = product.Partition(KEYS)
+    partition.apply(events(rng, 2_000))
+    first = state.delta(partition.shard)
+    partition.apply([{**event(rng, 3 * 3_600_000), "visitor_id": "v1"}])
+    second = state.delta(partition.shard)
+    assert len(state._decode(second).tables["visitors"]) < len(state._decode(first).tables["visitors"]) / 5
+    assert seen(load([first, second])) == seen(partition.shard)
+
+
+def test_nothing_is_a_new_shard() -> None:
+    assert load([]).watermark_ms is None
+    assert load([state.delta(product.Partition(KEYS).shard)]).watermark_ms is None
+
+
+@pytest.mark.parametrize("version", [state.VERSION - 1, state.VERSION + 1, None, "x"])
+def test_an_unknown_version_is_named(version: object) -> None:
+    record = msgspec.msgpack.decode(state.delta(product.Partition(KEYS).shard))
+    record[0] = version
+    with pytest.raises(state.UnknownVersionError, match=f"version {version}.*version {state.VERSION}"):
+        load([msgspec.msgpack.encode(record)])
+
+
+def test_a_changed_config_keeps_what_it_still_knows() -> None:
+    rng = random.Random(2)
+    partition = product.Partition(KEYS)
+    partition.apply(events(rng))
+    changed = {
+        **KEYS,
+        "windows": ["1m", "5m", "1h"],
+        "goals": {"more": {"kind": "micro", "match": {"event": "share"}}, "buy": GOALS["buy"]},
+        "dimensions": {"brand": {}, "country": {}},
+    }
+    shard = load(full(partition.shard), changed)
+    there = product.Partition(changed)
+    there.shard = shard
+    before = {(r.window, r.dimension, r.value): r for r in product.total(KEYS, [partition])}
+    after = {(r.window, r.dimension, r.value): r for r in product.total(changed, [there])}
+    whole, now = before["1h", "all", "all"], after["1h", "all", "all"]
+    assert (now.visitors, now.sessions, now.goals["buy"]) == (
+        whole.visitors, whole.sessions, whole.goals["buy"]
+    )  # fmt: skip
+    assert now.goals["more"].conversions == 0
+    assert after["1h", "country", "DE"].visitors == before["1h", "country", "DE"].visitors
+    assert after["1h", "brand", "unknown"].visitors == whole.visitors
+    assert set(now.goals) == {"more", "buy"}
+    there.apply([{**event(rng, 3 * 3_600_000 // 2 + 600_000), "brand": "x"}])
+
+
+def test_ids_and_transactions_are_known_again() -> None:
+    partition = product.Partition(KEYS)
+    bought = {
+        "event": "purchase", "visitor_id": "v", "timestamp": NOON,
+        "event_id": "e", "transaction_id": "t", "value": 5,
+    }  # fmt: skip
+    partition.apply([bought])
+    partition.shard = load(full(partition.shard))
+    assert partition.apply([bought]) == (0, 1, 0)
+    partition.apply([{**bought, "event_id": "other"}])
+    whole = next(r for r in product.total(KEYS, [partition]) if r.dimension == "all")
+    assert whole.goals["buy"].conversions == 1
+
+
+def test_visitors_are_stored_as_hashes_only() -> None:
+    partition = product.Partition(KEYS)
+    secret = "somebody@example.org"
+    partition.apply(
+        [
+            {
+                "event": "page_view",
+                "visitor_id": secret,
+                "session_id": secret,
+                "event_id": secret,
+                "timestamp": NOON,
+            }
+        ]
+    )
+    assert all(secret.encode() not in record for record in full(partition.shard))
