@@ -140,3 +140,27 @@ def test_workers_join_and_leave_during_a_backlog(
         assert_exact([third], 23, kafka, group, topic, ends)
         first.start().wait_ready()
         assert_exact([third, first], 23, kafka, group, topic, ends)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(420)
+def test_three_workers_of_which_one_after_the_other_dies(
+    kafka: Broker, topic: str, group: str, tmp_path: Path, publish: Publish, config: dict[str, Any]
+) -> None:
+    """Each looks on for several rebalances before a partition comes to it: its state must be whole all the same."""
+    flow = publish(24, 2_500)
+    workers = [Worker(tmp_path, config, f"worker-{i}") for i in range(3)]
+    first, second, third = workers
+    with first, second, third:
+        for worker in workers:
+            worker.start().wait_ready()
+            time.sleep(6)
+        second.kill()
+        time.sleep(12)
+        second.start().wait_ready()
+        time.sleep(6)
+        first.kill()
+        time.sleep(12)
+        third.kill()
+        ends = ends_of(flow)
+        assert_exact([second], 24, kafka, group, topic, ends)
