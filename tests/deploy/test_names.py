@@ -102,8 +102,8 @@ def faults(expr: str) -> list[str]:
 
 
 def in_templates(text: str) -> Iterator[str]:
-    """The queries inside an annotation's templates."""
-    for query in re.findall(r"printf `([^`]+)`", text):
+    """The queries inside an annotation's templates (not the lists of labels that they are made of)."""
+    for query in re.findall(r"printf `([^`]*\{[^`]*)`", text):
         yield query.replace("=%q", '="$x"').replace(",kind=", ", kind=")
 
 
