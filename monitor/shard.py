@@ -139,22 +139,26 @@ class Shard:
         round r takes the r-th piece of every visitor. Most batches need no cut.
         """
         n = len(batch.time)
-        cut_after = np.zeros(n, bool)
+        longest = self.rules.longest_window_ms
+        cut_after, cut_before = np.zeros(n, bool), np.zeros(n, bool)
+        begins = np.zeros(n, bool)
+        if int(batch.time.max()) - int(batch.time.min()) > longest:
+            begins = _returns(batch.session, batch.time, longest)
+            cut_before = begins | _returns(batch.visitor, batch.time, longest)
         lacking = np.zeros(n, bool)
         for carried in numbers:
             lacking |= carried < 0
         if lacking.any():
             cut_after[batch.hit_at] = True
-            begins = np.zeros(n, bool)
-            begins[np.unique(batch.session, return_index=True)[1]] = True
-            candidates = np.flatnonzero(begins & lacking)
-            unknown = self.sessions.table.index.find(batch.session[candidates]) < 0
-            cut_after[candidates[unknown]] = True
+            cut_after |= begins
+            first = np.zeros(n, bool)
+            first[np.unique(batch.session, return_index=True)[1]] = True
+            candidates = np.flatnonzero(first & lacking)
+            table = self.sessions.table
+            rows = table.index.find(batch.session[candidates])
+            away = batch.time[candidates] - table.columns["last"][np.maximum(rows, 0)]
+            cut_after[candidates[(rows < 0) | (away > longest)]] = True
             cut_after &= lacking
-        cut_before = np.zeros(n, bool)
-        if int(batch.time.max()) - int(batch.time.min()) > self.rules.longest_window_ms:
-            for keys in (batch.visitor, batch.session):
-                cut_before |= _returns(keys, batch.time, self.rules.longest_window_ms)
         if not (cut_after.any() or cut_before.any()):
             return [None]
         groups = Groups(batch.visitor)

@@ -23,8 +23,8 @@ class DeadLetters:
     def __init__(self, topology: Topology, counters: PipelineCounters, seldom: Seldom) -> None:
         self._topology, self._counters, self._seldom = topology, counters, seldom
 
-    async def send(self, producer: Any, owned: OwnedShard, record: Record, rejected: Rejected) -> None:
-        """Send one; waits only while too many are under way."""
+    def post(self, producer: Any, owned: OwnedShard, record: Record, rejected: Rejected) -> None:
+        """Begin to send one. Does not wait, so that no checkpoint can come between an event and its letter."""
         self._counters.count_rejected(rejected.reason)
         self._seldom.warn("rejected", "an event was rejected (%s: %s)", rejected.reason, rejected.detail)
         headers = [
@@ -34,14 +34,16 @@ class DeadLetters:
             ("partition", str(owned.partition).encode()),
             ("offset", str(record.offset).encode()),
         ]
+        # A tombstone without a key has neither key nor value; a producer takes only what has one of them.
+        key = b"" if record.key is None and record.value is None else record.key
 
         async def attempt() -> None:
-            sent = await producer.send(
-                self._topology.dead_letter, record.key, record.value, None, None, headers
-            )
-            await sent
+            await (await producer.send(self._topology.dead_letter, key, record.value, None, None, headers))
 
-        waiting = owned.unacknowledged
-        waiting.append(asyncio.ensure_future(until_done("sending a dead letter", attempt)))
-        if len(waiting) % AT_ONCE == 0:
-            await asyncio.wait(waiting[-AT_ONCE:])
+        owned.unacknowledged.append(asyncio.ensure_future(until_done("sending a dead letter", attempt)))
+
+    async def wait_for_room(self, owned: OwnedShard) -> None:
+        """Wait while too many are under way."""
+        if len(owned.unacknowledged) >= AT_ONCE:
+            await asyncio.wait(owned.unacknowledged)
+            owned.unacknowledged = [task for task in owned.unacknowledged if not task.done()]

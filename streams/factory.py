@@ -38,20 +38,15 @@ _MAX_MESSAGE_BYTES = 16 << 20
 class ShardTable(faust.Table):  # type: ignore[misc]
     """The table `shards`: its changelog is the durable copy of all shards.
 
-    Rows are taken in the order of the log (`streams.ledger`), since a later one is not always the valid one; they are
-    not kept here beside the shards that are made of them.
+    Faust assigns a changelog partition with its source partition and waits for its recovery; what it reads is not taken
+    from it. Who takes a partition over reads its log himself, whole and in order (`Shards.take_over`): which record is
+    valid depends on all that stand before it, and Faust goes on where it stopped when a partition was here before.
     """
 
     logger = _FRAMEWORK
-    pipeline: Pipeline
 
     def apply_changelog_batch(self, batch: Iterable[Any]) -> None:
-        """Take in what recovery has read."""
-        for event in batch:
-            message = event.message
-            ledger = self.pipeline.shards.ledger(message.partition)
-            if message.offset >= ledger.next_offset:
-                ledger.follow(message.offset, message.key, message.value)
+        """Nothing."""
 
 
 class MonitorApp(faust.App):  # type: ignore[misc]
@@ -209,7 +204,6 @@ def create_app(settings: Settings) -> MonitorApp:
         recovery_buffer_size=16,
         beacon=app.tables.beacon,
     )
-    table.pipeline = pipeline
     app.tables.add(table)
 
     @app.on_rebalance_complete.connect  # type: ignore[untyped-decorator]

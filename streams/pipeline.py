@@ -114,7 +114,9 @@ class Pipeline:
         if decoded.events and self.settings.kafka.keyed_by_visitor:
             self._placement.check(records, decoded, self.partitions, owned.partition)
         for rejected in decoded.rejected:
-            await self._dead_letters.send(self.app.producer, owned, records[rejected.position], rejected)
+            self._dead_letters.post(self.app.producer, owned, records[rejected.position], rejected)
+        if decoded.rejected:
+            await self._dead_letters.wait_for_room(owned)
 
     def move(self, watermark_ms: int) -> None:
         """Event time has moved."""

@@ -100,19 +100,19 @@ class BatchFetcher(Fetcher):  # type: ignore[misc]
             for tp in list(self._records):
                 if partitions and tp not in partitions:
                     if not self._subscriptions.is_assigned(tp):
-                        del self._records[tp]
+                        self._records.pop(tp, None)
                     continue
                 result = self._records[tp]
                 if not isinstance(result, FetchResult):
                     if drained:
                         return drained  # the error is raised on the next call
-                    del self._records[tp]
+                    self._records.pop(tp, None)
                     self._notify(self._wait_consume_future)
                     result.check_raise()
                     continue
                 records = self._fold(tp, result) if tp.topic in self.batched else result.getall(max_records)
                 if not result.has_more():
-                    del self._records[tp]
+                    self._records.pop(tp, None)
                     self._notify(self._wait_consume_future)
                 if records:
                     drained[tp] = records
@@ -226,6 +226,14 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         """Seek to the committed offsets, and batched partitions to where their state is."""
         await super().perform_seek()
         await self.app.batches.seek(self)
+
+    async def _seek(self, partition: TP, offset: int) -> None:
+        """Seek in the consumer's own thread: it may be reading what was fetched at this moment."""
+        await self._thread.call_thread(self._thread._ensure_consumer().seek, partition, offset)
+
+    async def seek_wait(self, partitions: Mapping[TP, int | None]) -> None:
+        """Seek changelogs; during a second rebalance Faust may not know an offset yet: that is the beginning."""
+        await super().seek_wait({tp: max(offset or 0, 0) for tp, offset in partitions.items()})
 
     def on_buffer_full(self, tp: TP) -> None:
         """Nothing: for a batched topic the full queue itself makes the fetcher wait."""
