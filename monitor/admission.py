@@ -69,6 +69,10 @@ class Admission:
             counted = time[mine][~(repeat[mine] | late[mine])]
             if counted.size:
                 self.watermarks[origin] = max(start, int(counted.max()))
+        if with_id.size and len(distinct) < len(ids):
+            # What repeats a late event is late itself, as it is when it comes in another batch.
+            echo = with_id[late[with_id[first]][which]]
+            repeat[echo], late[echo] = False, True
         admitted = ~(repeat | late)
         new = with_id[admitted[with_id]]
         self.event_ids.remember(event_id[new], time[new])

@@ -50,7 +50,8 @@ class Board:
         self.totals_url: str | None = None
         #: The last minute (of the epoch) that is judged and saved; None while that is not known.
         self.judged_minute: int | None = None
-        self._since: float | None = None
+        #: Wall clock (epoch seconds) at which the holder took over.
+        self.since: float | None = None
         #: Counts up with each change of the holder: whoever tells it things must tell them again.
         self.holders = 0
 
@@ -59,9 +60,11 @@ class Board:
         if key == OWNER_KEY:
             if value is not None:
                 holder = msgspec.json.decode(value, type=Holder)
+                if self.since is not None and holder.since < self.since:
+                    return  # one that was paused and does not know yet that another has taken over
                 self.judged_minute = holder.judged_minute
-                if holder.url != self.totals_url or holder.since != self._since:
-                    self.totals_url, self._since = holder.url, holder.since
+                if holder.url != self.totals_url or holder.since != self.since:
+                    self.totals_url, self.since = holder.url, holder.since
                     self.holders += 1
             return
         for name, text in headers:

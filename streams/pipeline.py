@@ -244,7 +244,8 @@ class Pipeline:
         self.totals, self.claims = Totals(self.rules, self.partitions), told.Claims()
         for partition, value in sorted(latest.items()):
             self.add(partition, value)
-        self._held_since = time.time()
+        # Later than the holder before, whatever the clocks of the two say.
+        self._held_since = max(time.time(), (self.board.since or 0.0) + 1e-3)
         self._announced_at = -REPEAT_S
 
     def drop_totals(self) -> None:

@@ -119,6 +119,8 @@ class Shards:
     async def take_over(self, partitions: Iterable[int]) -> None:
         """Own exactly these partitions: keep what is still ours, claim and load the rest."""
         wanted = set(partitions)
+        # Committed when partitions were revoked; of one that has been elsewhere since, it would lead back.
+        self.forwarded.clear()
         for partition in set(self.owned) | set(self.ledgers):
             if partition not in wanted:
                 self.owned.pop(partition, None)

@@ -33,6 +33,8 @@ from streams.offsets import beginning_offsets, end_offsets
 _FRAMEWORK = logging.getLogger("faust")
 #: Longest wait of the broker for a Fetch without data, milliseconds.
 FETCH_MAX_WAIT_MS = 50
+#: How long offsets may take, seconds; then the worker ends with an error, and is started again.
+OFFSETS_S = 20.0
 
 
 class Record(Protocol):
@@ -188,7 +190,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
     async def _offsets(self, ask: Any, partitions: tuple[TP, ...]) -> dict[TP, int]:
         batches: Seeker = self.app.batches
-        found = await ask(batches.bootstrap, partitions, **batches.client_kwargs)
+        # Faust stops its recovery without a word when this takes as long as its own limit of 30 s.
+        found = await ask(batches.bootstrap, partitions, timeout_s=OFFSETS_S, **batches.client_kwargs)
         return {TP(tp.topic, tp.partition): offset for tp, offset in found.items()}
 
 

@@ -67,9 +67,6 @@ def test_a_late_event_does_not_make_its_id_known() -> None:
     assert (admitted.tolist(), repeats, late) == ([True, False, True], 0, 1)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="in one batch the second of two late events with one id is called a repeat"
-)
 def test_what_was_late_twice_is_late_twice_however_it_is_cut() -> None:
     time, ids = np.array([T0 + 9_000, T0, T0]), np.array([0, 2, 2], np.uint64)
     whole, single = Admission(rules("event")), Admission(rules("event"))

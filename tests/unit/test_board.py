@@ -43,7 +43,6 @@ def test_another_holder_or_the_same_one_anew_must_be_told_again(then: tuple[str,
     assert (board.holders, board.totals_url, board.judged_minute) == (2, then[0], 5)
 
 
-@pytest.mark.xfail(strict=True, reason="an announcement of a holder that is gone makes minutes be dropped")
 def test_an_announcement_of_an_earlier_holder_is_passed_over() -> None:
     """A zombie announces itself once more after its heir has: what it has judged is not what the heir has."""
     board = Board("counts")
