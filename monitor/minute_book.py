@@ -32,7 +32,7 @@ class MinuteBook:
     """Minutes that are not closed yet.
 
     Attributes:
-        closed: The last minute (of the epoch) that was closed; None before the first.
+        closed: The last minute (of the epoch) that was closed, or the first of all; None before that.
     """
 
     def __init__(self, partitions: int, measures: int, lateness_ms: int, closed: int | None = None) -> None:
@@ -82,7 +82,7 @@ class MinuteBook:
             first = min((m for p in self._partitions.values() for m in p.minutes), default=None)
             if first is None:
                 return
-            self.closed = first - 1
+            self.closed = first  # counting began in its middle: it is not judged
         for minute in range(self.closed + 1, min(last, self.closed + at_most) + 1):
             total: Closed = {(ALL, ALL): np.zeros(self._measures, np.int64)}
             for p in self._partitions.values():

@@ -142,7 +142,6 @@ def test_without_any_minute_there_is_nothing_to_begin_with() -> None:
     assert found.closed is None
 
 
-@pytest.mark.xfail(strict=True, reason="the first minute is judged although counting began in its middle")
 def test_the_first_minute_of_all_is_not_judged() -> None:
     """Counting began somewhere in it: a few seconds of traffic are no minute to learn from."""
     found = book(closed=None)
