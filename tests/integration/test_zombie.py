@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 import time
@@ -164,3 +165,7 @@ def test_three_workers_of_which_one_after_the_other_dies(
         third.kill()
         ends = ends_of(flow)
         assert_exact([second], 24, kafka, group, topic, ends)
+        logs = "\n".join(worker.log() for worker in workers)
+        claims = re.findall(r"partition (\d+): claimed as epoch (\d+)", logs)
+        assert len(claims) > PARTITIONS
+        assert len(set(claims)) == len(claims), f"whoever claims has read all earlier claims: {claims}"

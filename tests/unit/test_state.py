@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from monitor import state
 from monitor.shard import Shard
-from tests import product
+from tests import oracle, product
 
 GOALS: dict[str, Any] = {
     "buy": {"kind": "macro", "match": {"event": "purchase"}, "revenue": "value"},
@@ -178,3 +178,32 @@ def test_visitors_are_stored_as_hashes_only() -> None:
         ]
     )
     assert all(secret.encode() not in record for record in full(partition.shard))
+
+
+SHORT: dict[str, Any] = {
+    "windows": ["1m"],
+    "goals": GOALS,
+    "dimensions": {"device": {}},
+    "allowed_lateness": "0ms",
+    "session_gap": "30m",
+}
+
+
+@pytest.mark.xfail(strict=True, reason="who returns is judged by the last event of a batch, not by the first")
+@pytest.mark.parametrize(
+    "events",
+    [
+        pytest.param([(0, "m", None), (59_000, None, None), (100_000, None, None)], id="never away for long"),
+        pytest.param([(0, None, None), (60_001, None, None), (60_001, "m", "s1")], id="session returns"),
+    ],
+)
+def test_who_returns_is_known_whatever_the_batches(events: list[Any]) -> None:
+    shown = [
+        {"event": "page_view", "visitor_id": "v", "timestamp": NOON + at}
+        | ({"device": device} if device else {})
+        | ({"session_id": session} if session else {})
+        for at, device, session in events
+    ]
+    for cuts in ((), (1,), (2,), (1, 2)):
+        found = oracle.table(product.rows(SHORT, [shown], cuts=cuts))
+        assert found == oracle.table(oracle.rows(SHORT, [shown])), cuts
