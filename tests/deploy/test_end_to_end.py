@@ -6,6 +6,7 @@ Only addresses, intervals and waits are the test's own.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,10 @@ TOLD = (
     r"Purchase rate( of \w+ \w+)? fell to \d+\.\d % over the last 5 minutes, below the expected \d+\.\d %"
     r"(, mostly \w+ \w+)?; about \d+ conversions lost so far\."
 )
+
+
+#: Seconds from the demo's start: long enough for the detectors to have learned, short enough for CI.
+BREAKS_S, MENDED_S = 60.0, 240.0
 
 
 @dataclass
@@ -128,7 +133,7 @@ def demo(tmp_path: Path) -> Iterator[Chain]:
     if not real_worker_exists():
         pytest.skip("there is no worker yet: `conversion-monitor demo` is missing")
     (tmp_path / "worker").mkdir()
-    worker = DemoWorker(tmp_path / "worker", breaks_after=60, mended_after=300)
+    worker = DemoWorker(tmp_path / "worker", breaks_after=BREAKS_S, mended_after=MENDED_S)
     yield from chain(worker, tmp_path, every="2s")
 
 
@@ -137,12 +142,15 @@ def test_the_outage_of_the_demo_reaches_a_person_once_and_is_resolved(demo: Chai
     demo.prometheus.wait_for("conversion_visitors{window='5m',dimension='all'} > 0", seconds=90)
     if not demo.prometheus.query("conversion_detector_state"):
         leave_out("the worker exposes nothing of its detectors")
+    began = time.monotonic()
     wait_until(lambda: demo.notices("firing"), "the webhook hears of the outage", 400)
+    print(f"told {time.monotonic() - began:.0f} s after the first rate: {demo.sentences()}")
     [notice] = demo.notices("firing")
     assert notice["groupLabels"]["goal"] == "purchase"
     for sentence in demo.sentences():
         assert re.fullmatch(TOLD, sentence)
     wait_until(lambda: demo.notices("resolved"), "the webhook hears that it is over", 700)
+    print(f"over {time.monotonic() - began:.0f} s after the first rate")
     assert len(demo.notices("firing")) == 1, "told once"
     assert {n["groupLabels"]["goal"] for n in demo.notices("resolved")} == {"purchase"}
     assert demo.mail.mails == [], "the monitor itself has nothing to complain of"
