@@ -38,6 +38,11 @@ class Totals:
         self._fresh = False
 
     @property
+    def begun(self) -> bool:
+        """Whether the totals were complete at least once: before that there is nothing to stand still at."""
+        return self.snapshot().complete or self._snapshot.as_of is not None
+
+    @property
     def at_ms(self) -> int | None:
         """The latest event time that any partition has reached; None before the first event."""
         return max((c.at_ms for c in self._latest.values() if c.at_ms is not None), default=None)

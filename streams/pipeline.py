@@ -265,7 +265,7 @@ class Pipeline:
 
     def snapshot(self) -> Snapshot | None:
         """The totals, if this worker holds them."""
-        if self.totals is None or self.watcher is None:
+        if self.totals is None or self.watcher is None or not self.totals.begun:
             return None
         totals, watch = self.totals.snapshot(), self.watcher.watch
         key = (id(totals), watch.closed)

@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 from aiokafka import TopicPartition
+from aiokafka.errors import IllegalStateError
 from faust.types import TP
 
 from monitor import state
@@ -203,8 +204,15 @@ class Shards:
 
     async def seek(self, consumer: Consumer) -> None:
         """Move the source partitions to where their state is (Faust has sought to the committed offsets)."""
-        for owned in self.owned.values():
-            await consumer.seek(TP(self.topic, owned.partition), owned.next_offset)
+        assigned = consumer.assignment()
+        for owned in list(self.owned.values()):
+            tp = TP(self.topic, owned.partition)
+            if tp not in assigned:
+                continue  # about to be given up: a seek would fail, and Faust's recovery with it
+            try:
+                await consumer.seek(tp, owned.next_offset)
+            except IllegalStateError:
+                log.debug("partition %d went away while it was sought", owned.partition)
 
     async def owner_of(self, batch: Batch) -> OwnedShard | None:
         """The shard that a batch continues; None for one from before a seek or a rebalance."""
