@@ -1,8 +1,10 @@
-"""The shards of a worker: taking partitions over, counting batches, checkpoints, what stage two is told.
+"""The shards of a worker: taking partitions over, checkpoints, commits.
 
 Commit = checkpoint: what changed is written into the partition's changelog, acknowledged by the broker, and only then
 the source offset is committed. Reading starts where the state says, not where the commit says, so a commit that was
 lost or came from elsewhere cannot count an event twice or not at all.
+
+Longer than 300 lines because taking over, saving and giving up a partition share one state and must be read together.
 """
 
 from __future__ import annotations
