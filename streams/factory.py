@@ -22,8 +22,6 @@ from streams.web import create_web, serve
 log = logging.getLogger(__name__)
 #: Where Faust's own lines about starting and stopping of services go.
 _FRAMEWORK = logging.getLogger("faust")
-# An error for people is told once, at the end, with its remedy; where in the code it was raised helps nobody.
-_FRAMEWORK.addFilter(lambda record: not (record.exc_info and isinstance(record.exc_info[1], MonitorError)))
 
 #: Batches that wait for the agent, over all partitions.
 _BUFFERED_BATCHES = 8

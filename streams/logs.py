@@ -10,6 +10,8 @@ import orjson
 from rich.console import Console
 from rich.logging import RichHandler
 
+from streams.errors import MonitorError
+
 #: Libraries whose information is of use only when something is wrong.
 _QUIET = ("aiokafka", "faust", "mode", "aiohttp", "asyncio", "kafka")
 
@@ -30,6 +32,11 @@ class JsonLines(logging.Formatter):
         return orjson.dumps(line).decode()
 
 
+def _is_not_told_at_the_end(record: logging.LogRecord) -> bool:
+    """An error for people is told once, at the end, with its remedy; where in the code it was raised helps nobody."""
+    return not (record.exc_info and isinstance(record.exc_info[1], MonitorError))
+
+
 def set_up_logs(form: str = "text", level: str = "info") -> None:
     """Send all logs to standard error.
 
@@ -46,6 +53,7 @@ def set_up_logs(form: str = "text", level: str = "info") -> None:
     else:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+    handler.addFilter(_is_not_told_at_the_end)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.DEBUG if level == "debug" else logging.WARNING)
