@@ -101,6 +101,11 @@ def demo(tmp_path: Path) -> Iterator[DemoRun]:
     run.end()
 
 
+@pytest.mark.xfail(
+    reason="open defect of detection (issues C and D): with the demo's short history the baseline may be too high, and"
+    " the alert then stays open after the repair; seen in one of three runs",
+    strict=False,
+)
 @pytest.mark.slow
 @pytest.mark.embedded
 @pytest.mark.timeout(720)
