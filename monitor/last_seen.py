@@ -106,7 +106,9 @@ class LastSeen:
         before = (last, seg, conv)
 
         seg, seg_at, conv = seg.copy(), seg_at.copy(), conv.copy()
-        fresh = latest - last > self._retention_ms  # never seen, or so long ago that he counts as new
+        # Never seen, or so long ago that he counts as new: the first of these events shows it, as a later one that
+        # returned after so long would begin a round of its own.
+        fresh = times[groups.order[groups.starts]] - last > self._retention_ms
         if fresh.any():
             seg[:, fresh] = 0 if inherited is None else inherited[:, fresh]
             seg_at[:, fresh] = NEVER

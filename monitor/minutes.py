@@ -76,6 +76,13 @@ class Minutes:
         minute = times // MINUTE_MS
         base = int(minute.min())
         span = int(minute.max()) - base + 1
+        if span > _REMEMBERED:  # what a visitor's row remembers is seen step by step, as it is event by event
+            step = (minute - base) // _REMEMBERED
+            for number in np.unique(step).tolist():
+                part = np.flatnonzero(step == number)
+                some = Groups(groups.of_event[part].astype(np.uint64))
+                self.see(visitors, some, rows[some.keys.astype(np.int64)], times[part], needed)
+            return
         distinct = np.unique(groups.of_event * span + (minute - base))
         who, when = distinct // span, distinct % span + base
         latest, seen = visitors.columns["minute"][rows], visitors.columns["seen"][rows]

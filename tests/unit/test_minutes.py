@@ -50,6 +50,14 @@ def by_hand(events: list[dict[str, Any]]) -> dict[int, list[int]]:
     return {m: [len(v), goals[m, "purchase"], goals[m, "sign_up"]] for m, v in sorted(visitors.items())}
 
 
+def test_a_batch_of_hours_counts_each_of_its_minutes() -> None:
+    """A worker that catches up reads hours of a quiet site at once."""
+    events = [event(visitor, at * MINUTE_MS) for at in range(0, 300, 7) for visitor in (1, 2)]
+    partition = product.Partition(KEYS | {"windows": ["1m", "24h"]})
+    partition.apply(events)
+    assert whole(partition.shard) == by_hand(events)
+
+
 @FEW
 @given(st.integers(0, 1 << 32), st.sampled_from([30_000, 120_000, 290_000]))
 def test_each_visitor_counts_once_a_minute_however_events_arrive(seed: int, jitter: int) -> None:

@@ -295,6 +295,16 @@ def test_a_conversion_that_carries_a_value_counts_there_even_if_the_visitor_has_
     assert by_device(rows, "purchase.converters") == {"tv": 1}
 
 
+@pytest.mark.parametrize("cut", [[], [1], [2], [1, 2]])
+def test_a_visitor_who_never_paused_for_so_long_is_not_forgotten(cut: list[int]) -> None:
+    """His first and last event are further apart than the longest window, none of his pauses is."""
+    seen = [0, 400, MINUTE + 399]
+    events = [view("v", NOON + t, **({} if t else {"device": "mobile"})) for t in seen]
+    of_device = keys(windows=["1m"], dimensions={"device": {}}, allowed_lateness="0s")
+    for rows in (oracle.rows(of_device, [events]), product.rows(of_device, [events], cuts=cut)):
+        assert numbers(rows, "1m", "device", "mobile")["visitors"] == 1
+
+
 def test_a_visitor_is_forgotten_after_the_longest_window(count: Count) -> None:
     rules = keys(windows=["1m"], dimensions={"device": {}})
     seen = view("v", NOON, device="mobile")
