@@ -16,6 +16,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from streams.offsets import end_offsets
+from streams.patience import PASSING
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,8 @@ OWNER_KEY = b"owner"
 WATERMARK_HEADER = "watermark"
 #: How far back from the end reading begins: enough for an announcement of every partition.
 _TAIL = 2_000
+#: Longest wait for the end of the topic, seconds.
+_CATCH_UP_S = 5.0
 
 
 class Holder(msgspec.Struct, frozen=True):
@@ -54,6 +57,8 @@ class Board:
         self.since: float | None = None
         #: Counts up with each change of the holder: whoever tells it things must tell them again.
         self.holders = 0
+        #: Offset up to which the topic was read.
+        self.read_to = 0
 
     def see(self, key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]]) -> None:
         """Take in one message of the counts topic."""
@@ -85,6 +90,17 @@ class Board:
                 log.warning("reading %s failed (%s); trying again in 1 s", self._topic, error)
             await asyncio.sleep(1)
 
+    async def catch_up(self, bootstrap: str, client_kwargs: Mapping[str, Any]) -> None:
+        """Wait until all that stands in the topic now is read, while `follow` runs; not for ever."""
+        tp = TopicPartition(self._topic, 0)
+        try:
+            async with asyncio.timeout(_CATCH_UP_S):
+                end = (await end_offsets(bootstrap, [tp], **client_kwargs))[tp]
+                while self.read_to < end:
+                    await asyncio.sleep(0.02)
+        except PASSING as error:
+            log.debug("%s was not read to its end (%r)", self._topic, error)
+
     async def _follow(self, bootstrap: str, client_kwargs: Mapping[str, Any]) -> None:
         tp = TopicPartition(self._topic, 0)
         end = (await end_offsets(bootstrap, [tp], **client_kwargs))[tp]
@@ -104,5 +120,6 @@ class Board:
                 for records in (await consumer.getmany(tp, timeout_ms=1_000)).values():
                     for record in records:
                         self.see(record.key, record.value, list(record.headers))
+                self.read_to = await consumer.position(tp)
         finally:
             await consumer.stop()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -70,6 +70,8 @@ class Pipeline:
         self.watcher: Watcher | None = None
         self.claims = told.Claims()
         self.app: Any = None
+        #: Holds or drops the totals, as the assignment says (agent `rates`).
+        self.settle: Callable[[], Awaitable[None]] | None = None
         self.seldom = Seldom(log)
         self._placement = PlacementCheck(self.topology.consumed, self.counters, self.seldom)
         self._dead_letters = DeadLetters(self.topology, self.counters, self.seldom)
@@ -129,6 +131,8 @@ class Pipeline:
 
     async def tick(self) -> None:
         """Tell stage two what changed since the last tick."""
+        if self.superseded and self.settle is not None and self.ready()[0]:
+            await self.settle()
         now = time.monotonic()
         moved = self.board.holders != self._holders
         repeat = moved or now - self._announced_at >= REPEAT_S
@@ -248,6 +252,11 @@ class Pipeline:
         self._held_since = max(time.time(), (self.board.since or 0.0) + 1e-3)
         self._announced_at = -REPEAT_S
 
+    @property
+    def superseded(self) -> bool:
+        """Whether another worker has held the totals since this one took them over."""
+        return self.totals is not None and (self.board.since or 0.0) > self._held_since
+
     def drop_totals(self) -> None:
         """Another worker adds up from now on."""
         self.totals = self.watcher = None
@@ -275,8 +284,11 @@ class Pipeline:
         return self._shown
 
     def totals_url(self) -> str | None:
-        """Who holds them."""
-        return self.settings.http.url if self.totals is not None else self.board.totals_url
+        """Who holds them; None while that is not known."""
+        own = self.settings.http.url
+        if self.totals is not None:
+            return own
+        return None if self.board.totals_url == own else self.board.totals_url
 
     def ready(self) -> tuple[bool, list[str]]:
         """Whether events are being counted, and if not, what is missing."""

@@ -21,14 +21,18 @@ def register(app: Any, pipeline: Pipeline) -> None:
 
     detector = app.Table(DETECTOR_TABLE, partitions=1, key_type=bytes, value_type=bytes)
 
-    async def recovered() -> None:
+    async def settle() -> None:
         mine = any(tp.topic == pipeline.topology.counts for tp in app.consumer.assignment())
         if not mine:
             pipeline.drop_totals()
-        elif pipeline.totals is None:
+            return
+        # A worker that hung learns here that another one held the totals in the meantime, and what it judged.
+        await pipeline.board.catch_up(pipeline.settings.kafka.bootstrap_servers, pipeline.client_kwargs)
+        if pipeline.totals is None or pipeline.superseded:
             pipeline.hold_totals({int(key): value for key, value in table.items()}, dict(detector.items()))
 
-    app.when_recovered(recovered)
+    app.when_recovered(settle)
+    pipeline.settle = settle
 
     async def rates(stream: Any) -> None:
         saved: dict[bytes, float] = {}
