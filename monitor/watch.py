@@ -109,10 +109,14 @@ class Watch:
         """
         out: list[dict[str, Any]] = []
         for minute, closed in self._book.close(AT_ONCE):
+            first = self._since is None
             self._since = minute if self._since is None else self._since
+            begun = len(self._detector.keys)
             self._add_series(closed)
             late = now_ms is not None and now_ms - (minute + 1) * MINUTE_MS > LATE_MIN * MINUTE_MS
             visitors, conversions = self._numbers(minute, closed)
+            # The minute in which a series begins is seldom whole: a rate or a traffic learned from it would be wrong.
+            visitors[0 if first else begun :] = np.nan
             changes = self._detector.step(
                 minute, visitors, conversions, late=late, release=self._release(minute)
             )

@@ -30,8 +30,10 @@ goals:
 """
 #: Minutes of traffic from before the start, so that windows are not empty.
 HISTORY_MIN = 15
-#: A day passes in this many minutes.
-DAY_MIN = 60
+#: The shop has been open for so long before that: longer than a session.
+WARM_UP_MS = 120_000
+#: A day passes in this many minutes. Not less: traffic that doubles within minutes is no shop's.
+DAY_MIN = 480
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,14 @@ def demo_settings(port: int, bootstrap: str, data_dir: Path) -> Settings:
     )
 
 
+def open_shop(profile: Profile, now: float, seed: int) -> Shop:
+    """A shop whose traffic begins `HISTORY_MIN` ago (`now` in epoch seconds), with people in all steps of a session."""
+    begins_ms = int((now - HISTORY_MIN * 60) * 1000)
+    shop = Shop(profile, begins_ms - WARM_UP_MS, seed)
+    shop.until(begins_ms)
+    return shop
+
+
 def free_http_port(wanted: int | None) -> int:
     """The wanted port, or by default 8000 or the next free one.
 
@@ -129,7 +139,7 @@ async def running_demo(script: Script, port: int | None, stop: asyncio.Event) ->
             )
             demo = Demo(app, broker.bootstrap, f"http://127.0.0.1:{port}/", now, outage)
             if not stop.is_set():
-                shop = Shop(profile, int((now - HISTORY_MIN * 60) * 1000), script.seed)
+                shop = open_shop(profile, now, script.seed)
                 topic = app.pipeline.topology.topic
                 traffic = asyncio.ensure_future(
                     publish_traffic(broker.bootstrap, topic, shop, stop=stop, on_sent=demo.note)

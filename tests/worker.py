@@ -251,6 +251,27 @@ async def _read_all(bootstrap: str, topic: str, wanted: Mapping[int, int]) -> li
         await consumer.stop()
 
 
+def read_to_end(bootstrap: str, topic: str, partition: int) -> list[Any]:
+    """What stands in a partition now; at the embedded broker a few of the latest may be missing."""
+    return asyncio.run(_read_to_end(bootstrap, TopicPartition(topic, partition)))
+
+
+async def _read_to_end(bootstrap: str, tp: TopicPartition) -> list[Any]:
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap, auto_offset_reset="earliest", enable_auto_commit=False
+    )
+    await consumer.start()
+    try:
+        consumer.assign([tp])
+        end = (await consumer.end_offsets([tp]))[tp]
+        found: list[Any] = []
+        while await consumer.position(tp) < end:
+            found += [r for rs in (await consumer.getmany(timeout_ms=500)).values() for r in rs]
+        return found
+    finally:
+        await consumer.stop()
+
+
 def wait_until_committed(
     bootstrap: str,
     group: str,

@@ -234,11 +234,11 @@ class Detector:
             live = np.arange(rows)[:, None] > stop_row
         self.minute = minute + rows - 1
         after = minute + rows
+        if after % 10 == 0 and learning.close_young(self._state, after, ex, self.config):
+            self._expect = None
         if after % 60 == 0:
             learning.close_hour(self._state, minute // 60, ex, self.config)
             self._forget_old(after)
-            self._expect = None
-        elif after % 10 == 0 and learning.close_young(self._state, after, ex, self.config):
             self._expect = None
         out.sort(key=lambda e: (e[0], e[1]))
         return [change for _, _, changes in out for change in changes]

@@ -19,7 +19,7 @@ from monitor.detection.config import DetectionConfig, SeriesKey
 from monitor.detection.cusum import DROPS, INTENT, LOG_REST, RECOVERY, TRAFFIC
 from monitor.detection.kinds import at_least_drop, is_dead, probability
 from monitor.detection.lifecycle import FLAP_FACTOR, FLAP_QUIET, AlertChange, Incident, alert_id
-from monitor.detection.scan import Expectation
+from monitor.detection.scan import RECOVERY_MINUTES, RECOVERY_RATE, Expectation
 from monitor.detection.state import RING_HOURS, SeriesState
 
 Ints = NDArray[np.int64]
@@ -30,6 +30,13 @@ ASK_AGAIN = 5
 SAME_CAUSE_MINUTES = 45
 #: Chance that an alert ends by accident within a day.
 ACCIDENTAL_END = 0.03
+#: Evidence in nats that a segment is still low, by which an alert stays open although the whole is back: a segment that
+#: the alert names, and another one (which fell along with those).
+NAMED_HOLDS, OTHERS_HOLD = 2.0, 8.0
+#: Evidence in nats for half a drop in the minute before its onset, or of its end, that makes it part of it.
+EDGE_EVIDENCE = 1.0
+#: Expected conversions from which on what is left of a rate is told from the latest minutes.
+LEVEL_LEAST = 20.0
 #: Bounds of the share of the rate that is left, as the end is tested against.
 LEFT_LEAST, LEFT_MOST = 0.004, 0.85
 #: The whole is named (with its segments) if its own loss shows with so many nats; else the segment itself.
@@ -114,6 +121,10 @@ class Judge:
         at = int(np.flatnonzero(family == lead)[0])
         x[at] = st.sum_x[lead] - st.x_at[column, lead]
         m[at] = st.sum_m[lead] - st.m_at[column, lead]
+        if _begun_before(st, lead, column, onset, now):
+            onset -= 1
+            x += st.minute_x[onset % 60, family]
+            m += st.minute_m[onset % 60, family]
         if self.keys[lead].is_whole and not self._is_rate_effect(st, ex, lead, column, family, x, m, now):
             st.hold_until[lead] = now + ASK_AGAIN
             rest = [c for c in cols if c != lead]
@@ -204,18 +215,46 @@ class Judge:
             return self._adopt(st, ex, incident, now)
         for key in incident.members:
             c = self.index[key]
-            x, m = float(st.recent_x[c]), float(st.recent_m[c])
-            if st.alerting[c] and m >= 20:
-                recent = (x + 0.3) / (m + 1.0)
-                self_left = float(st.remaining[c])
-                noise = _noise(ex, c, 60)
-                if abs(recent - self_left) > 3 * math.sqrt(max(self_left, 0.02) / m + noise):
-                    self._await_end(st, ex, c, recent, now)
-                st.recent_x[c] = st.recent_m[c] = 0.0
+            if st.alerting[c] and st.recent_m[c] >= LEVEL_LEAST:
+                self._level(st, ex, c, now)
         before = incident.said
         self._measure(st, ex, incident, now)
         incident.schedule(now)
         return self._say(incident, "updated", now) if incident.said != before else []
+
+    def _level(self, st: SeriesState, ex: Expectation, c: int, now: int) -> None:
+        """What is left of a fallen rate, from the minutes since it was looked at last; they begin anew then.
+
+        A rise may have begun in between: it is no part of what is left. Once the rise is certain it is the new level.
+        """
+        begin = int(st.onset[RECOVERY, c])
+        x, m = float(st.recent_x[c]), float(st.recent_m[c])
+        rise_x, rise_m = (float(a[0]) for a in self._since(st, np.array([c]), begin, now))
+        if st.total[RECOVERY, c] - st.low[RECOVERY, c] >= st.recovery_at[c]:
+            # The minute of the repair is half broken.
+            if now - begin - 1 < RECOVERY_MINUTES:
+                return
+            x, m = (float(a[0]) for a in self._since(st, np.array([c]), begin + 1, now))
+            rise_x = rise_m = 0.0
+            if x >= RECOVERY_RATE * m - 2 * math.sqrt(max(x, 1.0) + _noise(ex, c, 60) * m * m):
+                return  # it may well be back as it was: more minutes will tell
+        else:
+            x, m = max(x - rise_x, 0.0), m - rise_m
+        st.recent_x[c] = st.recent_m[c] = 0.0
+        if m < LEVEL_LEAST:
+            return
+        recent, left = (x + 0.3) / (m + 1.0), float(st.remaining[c])
+        # The first estimate is rather too high: it may hold minutes from before the fall.
+        bound = 3.0 if recent > left else 1.5
+        if abs(recent - left) > bound * math.sqrt(max(left, 0.02) / m + _noise(ex, c, 60)):
+            sums = st.x_at[RECOVERY, c], st.m_at[RECOVERY, c]
+            self._await_end(st, ex, c, recent, now)
+            left = float(st.remaining[c])
+            evidence = -math.log(left) * rise_x - (1.0 - left) * rise_m
+            if evidence > 0:
+                st.total[RECOVERY, c] = evidence
+                st.x_at[RECOVERY, c], st.m_at[RECOVERY, c] = sums
+                st.onset[RECOVERY, c] = begin
 
     def _measure(self, st: SeriesState, ex: Expectation, incident: Incident, now: int) -> None:
         c = self.index[incident.lead]
@@ -297,7 +336,14 @@ class Judge:
             lead = self.index[incident.lead]
             others = [self.index[k] for k in incident.members if st.alerting[self.index[k]]]
             if lead in mine:
-                others = [c for c in others if self._still_down(st, ex, c, back_since, now)]
+                named = {(d, v) for d, v, _ in incident.segments}
+                others = [
+                    c
+                    for c in others
+                    if self._still_down(
+                        st, c, back_since, now, NAMED_HOLDS if self._names(c) in named else OTHERS_HOLD
+                    )
+                ]
             if others:
                 continue
             if incident.flaps:
@@ -307,11 +353,14 @@ class Judge:
                 out += self._end(st, ex, incident, now, back_since)
         return out
 
-    def _still_down(self, st: SeriesState, ex: Expectation, c: int, since: int, now: int) -> bool:
-        """Whether a member is clearly still low although its whole is back; if not it is let go."""
+    def _names(self, c: int) -> tuple[str, str]:
+        return self.keys[c].dimension, self.keys[c].value
+
+    def _still_down(self, st: SeriesState, c: int, since: int, now: int, evidence: float) -> bool:
+        """Whether a member is clearly still low (so many nats) although its whole is back; if not it is let go."""
         x, m = self._since(st, np.array([c]), since, now)
         left = float(st.remaining[c])
-        down = float(x[0]) * math.log(left) + (1.0 - left) * float(m[0]) > 2.0
+        down = float(x[0]) * math.log(left) + (1.0 - left) * float(m[0]) > evidence
         if not down:
             _rest(st, c, now)
         return down
@@ -323,7 +372,10 @@ class Judge:
         incident.resolved = now
         if incident.is_rate:
             c = self.index[incident.lead]
-            x, m = self._since(st, np.array([c]), back_since if back_since is not None else now, now)
+            since = back_since if back_since is not None else now
+            if _half_broken(st, c, since, now):
+                since += 1
+            x, m = self._since(st, np.array([c]), since, now)
             before_x, before_m = max(float(st.alert_x[c] - x[0]), 0.0), max(float(st.alert_m[c] - m[0]), 1e-9)
             incident.lost = max(before_m - before_x, 0.0)
             incident.observed = incident.expected * min(before_x / before_m, 1.0)
@@ -459,6 +511,24 @@ class Judge:
 def _best(st: SeriesState, c: int) -> int:
     """Column of the bank whose excursion is the likeliest, drop and onset together."""
     return int(np.argmax(_scores(st, c)))
+
+
+def _begun_before(st: SeriesState, c: int, column: int, onset: int, now: int) -> bool:
+    """Whether the minute before the onset was already half broken: it happens within a minute, not between two."""
+    if now - onset >= 60:
+        return False
+    half = DROPS[column] / 2
+    x, m = float(st.minute_x[(onset - 1) % 60, c]), float(st.minute_m[(onset - 1) % 60, c])
+    return bool(x * math.log(1.0 - half) + half * m > EDGE_EVIDENCE)
+
+
+def _half_broken(st: SeriesState, c: int, minute: int, now: int) -> bool:
+    """Whether the first minute of a rise was still half broken."""
+    if not 0 < now - minute < 60:
+        return False
+    half = (1.0 - float(st.remaining[c] or 0.5)) / 2
+    x, m = float(st.minute_x[minute % 60, c]), float(st.minute_m[minute % 60, c])
+    return x * math.log(1.0 - half) + half * m > EDGE_EVIDENCE
 
 
 def _scores(st: SeriesState, c: int) -> NDArray[np.float64]:

@@ -22,6 +22,8 @@ Ints = NDArray[np.int64]
 YOUNG_MINUTES = 180
 #: Conversions before a first rate is believed enough to go on from.
 FIRST_CONVERSIONS = 8.0
+#: Minutes before that: fewer may lie in one wave of the noise.
+FIRST_MINUTES = 5
 #: Share of the threshold from which on the evidence holds learning back, and hours it can be held.
 HOLD_SHARE, HOLD_HOURS = 0.5, RING_HOURS
 #: A raised level may be a promotion: judged is by a remembered level that follows a rise by at most so much of the
@@ -130,7 +132,8 @@ def suspicious(st: SeriesState, ex: Expectation, minute: int) -> Array:
 
 def begin(st: SeriesState, rows: Ints, at: Array) -> None:
     """First rate of series that have seen enough conversions; `at` are the terms at that time."""
-    rows = rows[(st.ready[rows] == 0) & (st.conversions[rows] >= FIRST_CONVERSIONS)]
+    enough = (st.conversions[rows] >= FIRST_CONVERSIONS) & (st.seen[rows] >= FIRST_MINUTES)
+    rows = rows[(st.ready[rows] == 0) & enough]
     if not len(rows):
         return
     x, e = st.conversions[rows], np.maximum(st.exposure[rows], 1e-9)

@@ -135,6 +135,10 @@ def look(
     known = ~np.isnan(ex.traffic[1])
     usual = np.exp(_between(ex.traffic, at))
     believed = np.where(known & (st.surge_minutes <= SURGE_FORGOTTEN), exposure.bounded(n, usual), n)
+    if (st.seen == 0).any():  # the first minute with data stands for those before it
+        begins = np.argmax(has_data, axis=0)
+        before = (np.arange(rows)[:, None] < begins) & (st.seen == 0)
+        believed = np.where(before, believed[begins, np.arange(n.shape[1])], believed)
     first = (believed[0], j0)
     fast_from = _or_first(st, st.fast, *first, exposure.FAST_MINUTES)
     slow_from = _or_first(st, st.slow, *first, exposure.SLOW_MINUTES)
@@ -246,8 +250,11 @@ def _find_events(
     cols = np.flatnonzero(alerting)
     if len(cols):
         x, m, w = window(out, st, RECOVERY, cols)
-        back = (score[RECOVERY][:, cols] >= st.recovery_at[cols]) & (w >= RECOVERY_MINUTES)
-        back &= (x >= RECOVERY_RATE * m) & out.counted[:, cols]
+        # The minute in which it was repaired is half broken: without it the rate may be back as well.
+        first_x, first_m = _first_minute(out, st, RECOVERY, cols, w)
+        high = (x >= RECOVERY_RATE * m) & (w >= RECOVERY_MINUTES)
+        high |= (x - first_x >= RECOVERY_RATE * (m - first_m)) & (w > RECOVERY_MINUTES)
+        back = (score[RECOVERY][:, cols] >= st.recovery_at[cols]) & high & out.counted[:, cols]
         out.events[:, cols] |= np.where(back, RECOVERED, 0).astype(np.uint8)
     fell = (score[TRAFFIC] >= TRAFFIC_EVIDENCE) & out.live
     cols = np.flatnonzero(fell.any(0))
@@ -290,6 +297,22 @@ def window(
     m_at = np.where(last >= 0, sm[last, i], st.m_at[column][cols])
     onset = np.where(last >= 0, out.minute + last + 1, st.onset[column][cols])
     return sx - x_at, sm - m_at, (out.minute + rows + 1 - onset).astype(np.float64)
+
+
+def _first_minute(out: Look, st: SeriesState, column: int, cols: Ints, w: Array) -> tuple[Array, Array]:
+    """Conversions and expected conversions of the first minute of a column's excursion, `w` minutes long.
+
+    0 where it is too long ago to be remembered. Two arrays [minutes, len(cols)].
+    """
+    rows = np.arange(len(w))[:, None]
+    begin = (rows + 1 - w).astype(np.int64)  # row of the first minute; < 0: before this block
+    here = begin >= 0
+    i = np.arange(len(cols))[None]
+    row, slot = np.clip(begin, 0, len(w) - 1), (out.minute + begin) % 60
+    known = w < 60
+    x = np.where(here, out.conversions[:, cols][row, i], st.minute_x[slot, cols[i]])
+    m = np.where(here, out.expected[:, cols][row, i], st.minute_m[slot, cols[i]])
+    return np.where(known, x, 0.0), np.where(known, m, 0.0)
 
 
 def commit(st: SeriesState, out: Look, ex: Expectation, cols: Ints | slice, j0: int, end: Ints) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.servers import Prometheus, free_port
-from tests.deploy.sources import DemoWorker, Source, StandIn, real_worker_exists
+from tests.deploy.sources import DemoWorker, Source, StandIn
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -18,12 +18,9 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session", params=["stand-in", "worker"])
 def source(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Source]:
     """What is scraped: the stand-in (real collector, invented shop), and a real worker on demo traffic."""
-    if request.param == "stand-in":
-        found: Source = StandIn()
-    elif real_worker_exists():
-        found = DemoWorker(tmp_path_factory.mktemp("worker"))
-    else:
-        pytest.skip("there is no worker yet: `conversion-monitor demo` is missing")
+    found: Source = (
+        StandIn() if request.param == "stand-in" else DemoWorker(tmp_path_factory.mktemp("worker"))
+    )
     try:
         found.start()
         yield found

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
+import json
 import math
+import re
 import sys
 import threading
 import time
@@ -11,7 +12,7 @@ import urllib.request
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -127,10 +128,6 @@ class StandIn:
         return {("device", "mobile"): 0.3, ("all", "all"): 0.6}.get((dimension, value), 1.0)
 
 
-def real_worker_exists() -> bool:
-    return importlib.util.find_spec("streams.commands.demo") is not None
-
-
 class DemoWorker(Process):
     """`conversion-monitor demo`: a real worker, an embedded broker, lifelike traffic and its outage.
 
@@ -138,15 +135,21 @@ class DemoWorker(Process):
         directory: For its log.
         breaks_after: Seconds until the mobile checkout breaks; None: the demo's own time.
         mended_after: Seconds until it works again.
+        rate: Events a second; None: the demo's own rate.
     """
 
     def __init__(
-        self, directory: Path, *, breaks_after: float | None = None, mended_after: float | None = None
+        self,
+        directory: Path,
+        *,
+        breaks_after: float | None = None,
+        mended_after: float | None = None,
+        rate: float | None = None,
     ) -> None:
         super().__init__(directory)
         self.port = free_port()
         self.targets = [f"{HOST}:{self.port}"]
-        self._times = {"--breaks-after": breaks_after, "--mended-after": mended_after}
+        self._times = {"--breaks-after": breaks_after, "--mended-after": mended_after, "--rate": rate}
 
     def start(self) -> None:
         times = [
@@ -159,3 +162,15 @@ class DemoWorker(Process):
     def _ready(self) -> bool:
         with urllib.request.urlopen(f"http://{self.targets[0]}/readyz", timeout=2) as answer:
             return bool(answer.status == 200)
+
+    def alerts(self) -> list[dict[str, Any]]:
+        """What HTTP shows."""
+        with urllib.request.urlopen(f"http://{self.targets[0]}/api/v1/rates", timeout=5) as answer:
+            found: list[dict[str, Any]] = json.loads(answer.read())["alerts"]
+            return found
+
+    def bootstrap(self) -> str:
+        """Address of the broker, as the demo prints it."""
+        found = re.search(r"Kafka\s+(\S+:\d+)", self.log.read_text(errors="replace"))
+        assert found is not None, self.said()
+        return found[1]

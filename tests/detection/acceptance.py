@@ -106,7 +106,11 @@ def measure(seed: int, units: int = 24, say: Say = lambda _: None, budget_second
         n += 1
         if over():
             return
-        few = max(units // 3, 4) if name != "cold_start" else 4 * units
+        few = max(units // 3, 4)
+        if name in ("clean", "real") and level >= 1:
+            few = 2 * units  # a median of few drops says little
+        elif name == "cold_start":
+            few = 4 * units
         streams = simulate.drop_class(name, level, drop, few, seed + 1000 * n, length_of(name, level, drop))
         out.drops[name, level, drop] = score_drops(streams, config)
         say(f"{name} {level:g} {drop:.0%}: {time.perf_counter() - start:.0f} s")
@@ -125,7 +129,7 @@ def measure(seed: int, units: int = 24, say: Say = lambda _: None, budget_second
             n += 1
             if over():
                 continue
-            few = max(units // 2, 4) if name == "mix_shift" else units
+            few = {"mix_shift": max(units // 2, 4), "plain": 4 * units}.get(name, units)
             out.nulls[name, level] = score_null(
                 simulate.null_class(name, level, few, seed + 1000 * n), config
             )

@@ -19,13 +19,14 @@ def test_limit_is_the_published_one(level, drop, minutes):
 
 
 @pytest.mark.parametrize(
-    ("name", "most"),
-    [("plain", 3), ("season", 4), ("bots", 6), ("traffic_drops", 6), ("blackouts", 4), ("mix_shift", 6)],
+    ("name", "a_month"),
+    [("plain", 0.6), ("season", 0.8), ("bots", 1), ("traffic_drops", 1), ("blackouts", 1), ("mix_shift", 1)],
 )
-def test_null_class_seldom_alarms(name, most):
-    result = score_null(null_class(name, 10.0, 6, 4242), default_config())
-    assert result.months > 5
-    assert len(result.false) <= most
+def test_null_class_seldom_alarms(name, a_month):
+    """A single series whose weekend lies in a blackout may alarm each weekend: so many of them that one does not decide."""
+    result = score_null(null_class(name, 10.0, 12, 4242), default_config())
+    assert result.months > 10
+    assert len(result.false) <= a_month * result.months
 
 
 @pytest.mark.parametrize(
