@@ -20,6 +20,12 @@ STEP_S = 15
 #: Seconds of event time the chart reaches back.
 SPAN_S = 3_600
 
+#: So few points (at most) at the beginning are a fragment if nothing follows for so many seconds.
+FRAGMENT, FRAGMENT_GAP_S = 3, 120
+
+#: Conversions from which on converters per conversion are told from a window.
+ENOUGH = 20
+
 #: Length (ms) of the window in whose unit detectors see visitors: those of one minute.
 MINUTE_MS = 60_000
 
@@ -49,6 +55,8 @@ class History:
         self._first = -1
         self._saw_the_start = False
         self._factor: dict[str, float | None] = {}
+        #: (window, goal) → converters per conversion, as it was when there were enough to tell.
+        self._once: dict[tuple[str, str], float] = {}
 
     def record(self, snapshot: Snapshot) -> None:
         """Keep this snapshot as its slot's point; one that is older than the newest slot is not kept."""
@@ -69,6 +77,8 @@ class History:
             for goal, counts in row.goals.items():
                 if goal in self._goals:
                     self._converters[window, self._goals[goal], at] = counts.converters
+                    if counts.conversions >= ENOUGH:
+                        self._once[row.window, goal] = counts.converters / counts.conversions
         if self._first < 0:
             self._first = slot
             self._saw_the_start = self._nothing_is_older_than_a_minute(at)
@@ -79,21 +89,22 @@ class History:
         for seen in snapshot.detection:
             if seen.dimension == ALL and seen.goal in self._goals and seen.expected is not None:
                 for name, index in self._windows.items():
-                    expected = self.in_window(seen.expected, name)
+                    expected = self.in_window(seen.expected, name, seen.goal)
                     if expected is not None:
                         self._expected[index, self._goals[seen.goal], at] = expected
 
-    def in_window(self, expected: float, window: str) -> float | None:
+    def in_window(self, expected: float, window: str, goal: str) -> float | None:
         """The detectors' expected rate in the unit of a window; None while that is not known.
 
-        Detectors divide by the visitors of each minute. A visitor who stays ten minutes is ten of those and
-        one visitor of the hour, so the same shop has a higher rate per visitor of a longer window. The factor
-        is the sum of the minutes' visitors over the visitors of the window; conversions have no part in it,
-        so a drop leaves the expectation as it is. Known for windows up to the span of the ring, if there is
-        a window of one minute.
+        Detectors count every conversion, and divide by the visitors of each minute. A visitor who stays ten minutes is
+        ten of those and one visitor of the hour, so the same shop has a higher rate per visitor of a longer window: the
+        factor is the sum of the minutes' visitors over the visitors of the window. And who buys twice is one converter:
+        the other factor is converters per conversion. Neither changes when fewer convert, so a drop leaves the
+        expectation as it is. Known for windows up to the span of the ring, if there is a window of one minute.
         """
         factor = self._factor.get(window)
-        return None if factor is None else min(1.0, expected * factor)
+        once = self._once.get((window, goal), 1.0)
+        return None if factor is None else min(1.0, expected * factor * once)
 
     def to_api(self, window: str) -> dict[str, Any]:
         """The form of `/api/v1/history`: parallel lists, oldest first; null where there was no visitor.
@@ -103,6 +114,7 @@ class History:
         """
         index = self._windows[window]
         slots = [s for s in range(self._latest - self._slots + 1, self._latest + 1) if self._holds(s)]
+        slots = self._without_fragments(slots)
         at = [s % self._slots for s in slots]
         visitors = self._visitors[index, at].tolist()
         goals = {}
@@ -142,6 +154,13 @@ class History:
         span_s = covered_s if self._saw_the_start else length_s
         visitors = float(self._visitors[self._windows[self._minute]][known].mean())
         return max(1.0, visitors * max(1.0, span_s / 60) / unique)
+
+    def _without_fragments(self, slots: list[int]) -> list[int]:
+        """Without what a catch-up left at the beginning: single points, minutes before all others."""
+        for k in range(min(len(slots) - 1, FRAGMENT), 0, -1):
+            if slots[k] - slots[k - 1] > FRAGMENT_GAP_S // self.step_s:
+                return slots[k:]
+        return slots
 
     def _holds(self, slot: int) -> bool:
         return slot >= 0 and int(self._slot[slot % self._slots]) == slot

@@ -166,4 +166,4 @@ def _numbers(row: Row, counts: GoalCounts) -> dict[str, Any]:
 def _expected(scene: _Scene, seen: DetectionRow | None) -> float | None:
     if seen is None or seen.expected is None:
         return None
-    return scene.history.in_window(seen.expected, scene.window)
+    return scene.history.in_window(seen.expected, scene.window, seen.goal)

@@ -83,7 +83,7 @@ def test_unknown_window_is_a_key_error() -> None:
 def test_expectation_of_a_minute_is_that_of_the_detector() -> None:
     history = History(RULES)
     history.record(at(T0, (100, 300, 900), expected=0.02))
-    assert history.in_window(0.02, "1m") == 0.02
+    assert history.in_window(0.02, "1m", "purchase") == 0.02
     assert history.to_api("1m")["goals"]["purchase"]["expected"] == [0.02]
 
 
@@ -92,30 +92,51 @@ def test_expectation_of_five_minutes_counts_who_stayed_several_of_them() -> None
     history = History(RULES)
     for k in range(40):
         history.record(at(T0 + 15 * k, (100, 250, 90_000), expected=0.02))
-    assert history.in_window(0.02, "5m") == pytest.approx(0.04)
+    assert history.in_window(0.02, "5m", "purchase") == pytest.approx(0.04)
     assert history.to_api("5m")["goals"]["purchase"]["expected"][-1] == pytest.approx(0.04)
 
 
 def test_expectation_just_after_the_very_first_event_is_not_too_high() -> None:
     history = History(RULES)
     history.record(at(T0, (10, 10, 10)))
-    assert history.in_window(0.02, "5m") == 0.02
+    assert history.in_window(0.02, "5m", "purchase") == 0.02
 
 
 def test_expectation_is_unknown_for_a_window_longer_than_the_hour() -> None:
     history = History(RULES)
     history.record(at(T0, (100, 250, 900)))
-    assert history.in_window(0.02, "24h") is None
+    assert history.in_window(0.02, "24h", "purchase") is None
 
 
 def test_expectation_is_unknown_without_a_window_of_one_minute() -> None:
     rules = Rules(windows=(Window.parse("5m"),), goals=RULES.goals)
     history = History(rules)
     history.record(Snapshot(T0, True, (Row("5m", "all", "all", 10, 10, {}),)))
-    assert history.in_window(0.02, "5m") is None
+    assert history.in_window(0.02, "5m", "purchase") is None
 
 
 def test_expectation_is_never_above_one() -> None:
     history = History(RULES)
     history.record(at(T0, (100, 100, 900)))
-    assert history.in_window(0.9, "5m") == 1.0
+    assert history.in_window(0.9, "5m", "purchase") == 1.0
+
+
+def test_expectation_counts_who_buys_twice_once() -> None:
+    history = History(RULES)
+    goals = {"purchase": GoalCounts(converters=40, conversions=50)}
+    history.record(
+        Snapshot(T0, True, tuple(Row(w.name, "all", "all", 1_000, 1_000, goals) for w in RULES.windows))
+    )
+    assert history.in_window(0.05, "1m", "purchase") == pytest.approx(0.04)
+    nobody = {"purchase": GoalCounts()}
+    history.record(
+        Snapshot(T0 + 15, True, tuple(Row(w.name, "all", "all", 1_000, 1_000, nobody) for w in RULES.windows))
+    )
+    assert history.in_window(0.05, "1m", "purchase") == pytest.approx(0.04), "a drop does not change it"
+
+
+def test_single_points_of_a_catch_up_are_not_shown() -> None:
+    history = History(RULES)
+    for k in (0, 60, 61, 62, 63, 64):
+        history.record(at(T0 + 15 * k, (9, 9, 9)))
+    assert history.to_api("1m")["times"][0] == T0 + 15 * 60
