@@ -23,6 +23,9 @@ REJECTION_REASONS = (
     "empty",
 )
 
+#: What may be forgotten before its time, label `limit`: the key of the config that bounds it.
+LIMITS = ("visitors", "event_ids")
+
 #: Upper bounds (seconds) for event time to counted: fresh is below a second, allowed lateness about 30 s.
 DELAY_BOUNDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
 
@@ -73,6 +76,7 @@ class PipelineCounters:
         late: Events that came after the allowed lateness and count in no window.
         misrouted: Events found on a partition that is not the one of their key.
         lost: Events that retention deleted before they were read.
+        forgotten: By limit: visitors and sessions, or ids, that were forgotten early to stay within it.
         delays: Seconds from event time to counted.
         checkpoints: Seconds one checkpoint took.
         last_checkpoint: Wall clock (epoch seconds) of the last checkpoint; None before the first.
@@ -88,6 +92,7 @@ class PipelineCounters:
     late: int = 0
     misrouted: int = 0
     lost: int = 0
+    forgotten: dict[str, int] = field(default_factory=lambda: dict.fromkeys(LIMITS, 0))
     delays: Histogram = field(default_factory=lambda: Histogram(DELAY_BOUNDS))
     checkpoints: Histogram = field(default_factory=lambda: Histogram(CHECKPOINT_BOUNDS))
     last_checkpoint: float | None = None

@@ -21,7 +21,7 @@ class Remembered:
 
     def __init__(self, window_ms: int) -> None:
         self.window_ms = window_ms
-        self.table = Table({"at": ("i8", PLAIN, 0)})
+        self.table = Table({"at": ("i8", PLAIN, 0)}, aged_by="at")
 
     def repeats(self, keys: U64, times: I64) -> Bools:
         """Which ids were counted within the window before this batch. Nothing is remembered by asking."""
@@ -57,19 +57,14 @@ class Remembered:
         if _worth(table.size, wanted):
             table.keep(wanted)
 
-    def limit(self, most: int) -> int:
-        """Forget the oldest ids beyond `most`; how many that were."""
-        table = self.table
-        over = table.size - most
-        if over <= 0:
-            return 0
-        # A tenth more than needed, so that a full memory is not sorted again at once.
-        drop = min(table.size, over + most // 10)
-        oldest = np.argpartition(table.columns["at"][: table.size], drop - 1)[:drop]
-        wanted = np.ones(table.size, bool)
-        wanted[oldest] = False
-        table.keep(wanted)
-        return drop
+    def limit(self, most: int, before_ms: int) -> int:
+        """Forget the oldest ids if there are more than `most`; how many could still have been repeated.
+
+        Args:
+            most: Ids allowed.
+            before_ms: Event time before which no event is accepted any more.
+        """
+        return self.table.limit(most, before_ms - self.window_ms)
 
 
 def _worth(size: int, wanted: Bools) -> bool:

@@ -72,6 +72,11 @@ def pipeline_families(counters: PipelineCounters, *, holds_totals: bool) -> Iter
     yield _counter("conversion_events_misrouted_total", text, counters.misrouted)
     text = "Events that retention deleted before they were read."
     yield _counter("conversion_events_lost_total", text, counters.lost)
+    text = "Visitors and sessions, or ids, forgotten early to stay within a limit of the config."
+    forgotten = Family("conversion_limit_reached_total", "counter", text)
+    for limit, count in counters.forgotten.items():
+        forgotten.add(count, (("limit", limit),))
+    yield forgotten
     yield _histogram("conversion_event_delay_seconds", "From event time to counted.", counters.delays)
     yield _histogram("conversion_checkpoint_seconds", "Duration of a checkpoint.", counters.checkpoints)
     if counters.last_checkpoint is not None:

@@ -44,6 +44,21 @@ class Groups:
         return result
 
 
+def returns(keys: U64, time: I64, after_ms: int) -> npt.NDArray[np.bool_]:
+    """Which events come more than `after_ms` after all earlier-arrived events of their key."""
+    groups = Groups(keys)
+    ordered, group = time[groups.order], groups.of_event[groups.order]
+    # Running maximum within each group: groups are set apart by more than any time.
+    apart = group * (1 << 42)
+    running = np.maximum.accumulate(ordered + apart) - apart
+    gap = np.zeros(len(ordered), bool)
+    gap[1:] = ordered[1:] - running[:-1] > after_ms
+    gap[groups.starts] = False
+    result = np.empty(len(ordered), bool)
+    result[groups.order] = gap
+    return result
+
+
 class LastSeen:
     """Visitors (or sessions) of a partition: one row each, and their places in the cells.
 
@@ -72,7 +87,8 @@ class LastSeen:
                 "seg_at": ("i8", names, NEVER),
                 "conv": ("i8", tuple(goals), NEVER),
                 **(more_columns or {}),
-            }
+            },
+            aged_by="last",
         )
 
     def touch(
@@ -201,3 +217,20 @@ class LastSeen:
         dead = table.size - int(np.count_nonzero(wanted))
         if dead > 4_096 and dead * 4 > table.size:
             table.keep(wanted)
+
+    def limit(self, most: int, before_ms: int) -> int:
+        """Forget the longest unseen if there are more than `most` rows, and take them out of the cells.
+
+        Args:
+            most: Rows allowed.
+            before_ms: Event time before which nothing is in any window.
+
+        Returns:
+            How many were still in a window: so much too low is the longest one now.
+        """
+        return self.table.limit(most, before_ms, self._take_out)
+
+    def _take_out(self, rows: npt.NDArray[np.intp]) -> None:
+        columns = self.table.columns
+        last, seg, conv = columns["last"][rows], columns["seg"][:, rows], columns["conv"][:, rows]
+        self._move((last, seg, conv), (np.full_like(last, NEVER), seg, np.full_like(conv, NEVER)))

@@ -35,7 +35,8 @@ class GapSessions:
                 "start": ("i8", PLAIN, NEVER),
                 "last": ("i8", PLAIN, NEVER),
                 "previous": ("i8", PLAIN, NEVER),
-            }
+            },
+            aged_by="last",
         )
 
     def assign(self, visitor: U64, times: I64) -> tuple[U64, U64, U64]:

@@ -14,10 +14,10 @@ import numpy.typing as npt
 
 from monitor.admission import Admission
 from monitor.batch import Batch, BatchReader, EventLike, mix, text_reader
+from monitor.bounds import SESSIONS_PER_VISITOR, Bounds
 from monitor.counts import Counts, evaluate
 from monitor.duplicates import Remembered
-from monitor.index import U64
-from monitor.last_seen import NEVER, Groups, LastSeen
+from monitor.last_seen import NEVER, Groups, LastSeen, returns
 from monitor.minutes import Minutes
 from monitor.panes import Panes
 from monitor.revenue import Revenue, amount_of
@@ -27,7 +27,6 @@ from monitor.sessions import GapSessions
 from monitor.table import PLAIN, Column
 
 I64 = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +142,8 @@ class Shard:
         cut_after, cut_before = np.zeros(n, bool), np.zeros(n, bool)
         begins = np.zeros(n, bool)
         if int(batch.time.max()) - int(batch.time.min()) > longest:
-            begins = _returns(batch.session, batch.time, longest)
-            cut_before = begins | _returns(batch.visitor, batch.time, longest)
+            begins = returns(batch.session, batch.time, longest)
+            cut_before = begins | returns(batch.visitor, batch.time, longest)
         lacking = np.zeros(n, bool)
         for carried in numbers:
             lacking |= carried < 0
@@ -256,6 +255,26 @@ class Shard:
         self.admission.event_ids.forget(reach)
         self.transactions.forget(reach)
 
+    def limit(self, bounds: Bounds) -> tuple[int, int]:
+        """Forget what is beyond the bounds, the longest unseen first; nothing is done while all is within.
+
+        Who is forgotten leaves the cells as well, since after a restore these are made from the rows.
+
+        Returns:
+            How many visitors and sessions were forgotten while still in a window, and how many ids that could
+            still have been repeated.
+        """
+        lowest = self.admission.lowest_ms
+        if lowest is None:
+            return 0, 0
+        reach = lowest - self.rules.allowed_lateness_ms
+        longest = self.rules.longest_window_ms
+        people = self.visitors.limit(bounds.visitors, reach - longest)
+        people += self.sessions.limit(SESSIONS_PER_VISITOR * bounds.visitors, reach - longest)
+        self.gap_sessions.table.limit(bounds.visitors, reach - max(longest, self.rules.session_gap_ms))
+        ids = self.admission.event_ids.limit(bounds.ids, reach) + self.transactions.limit(bounds.ids, reach)
+        return people, ids
+
     @property
     def nbytes(self) -> int:
         """Memory held by the state, in bytes."""
@@ -267,18 +286,3 @@ class Shard:
             self.transactions,
         )
         return sum(t.table.nbytes for t in tables) + sum(plane.nbytes for plane in self.panes.planes)
-
-
-def _returns(keys: U64, time: I64, after_ms: int) -> Bools:
-    """Which events come more than `after_ms` after all earlier-arrived events of their key."""
-    groups = Groups(keys)
-    ordered, group = time[groups.order], groups.of_event[groups.order]
-    # Running maximum within each group: groups are set apart by more than any time.
-    apart = group * (1 << 42)
-    running = np.maximum.accumulate(ordered + apart) - apart
-    gap = np.zeros(len(ordered), bool)
-    gap[1:] = ordered[1:] - running[:-1] > after_ms
-    gap[groups.starts] = False
-    result = np.empty(len(ordered), bool)
-    result[groups.order] = gap
-    return result

@@ -16,12 +16,14 @@ import numpy as np
 from monitor.minutes import Told
 from monitor.rules import Rules
 from monitor.shard import Shard
-from monitor.table import Table
+from monitor.table import Mark, Table
 
 #: Version of the records. Another one is refused with both versions named.
 VERSION = 2
 #: Into how many slices a shard is cut; a power of two.
 SLICES = 64
+#: While records are read, forgotten rows that they bring back are dropped once there are so many, and a quarter.
+_WORTH = 4_096
 
 
 #: Kind, goal, currency, decimals; starts of panes (epoch ms), rows, units (as text: they have no bound).
@@ -55,6 +57,7 @@ class Record(msgspec.Struct, array_like=True, frozen=True):
         goals: Names of the goals.
         minutes: Minutes for the detectors: those that changed, in slice 0 all.
         minutes_taken: Up to which minute stage two has them.
+        forgotten: Table name → up to which row its limit made it forget; records of before hold such rows still.
     """
 
     version: int
@@ -66,6 +69,7 @@ class Record(msgspec.Struct, array_like=True, frozen=True):
     goals: list[str]
     minutes: list[Told]
     minutes_taken: int
+    forgotten: dict[str, Mark] = {}
 
 
 def _tables(shard: Shard) -> dict[str, Table]:
@@ -104,6 +108,7 @@ def _encode(shard: Shard, tables: dict[str, bytes], sums: list[Sum] | None, minu
         [goal.name for goal in shard.rules.goals],
         shard.minutes.packed(minutes),
         shard.minutes.taken,
+        {name: t.forgotten for name, t in _tables(shard).items() if t.forgotten is not None},
     )
     return msgspec.msgpack.encode(record)
 
@@ -144,6 +149,8 @@ def load(rules: Rules, salt: bytes, records: Iterable[bytes]) -> Shard:
             translate[f"seg/{segments.dimension.name}"] = segments.numbers_of(values)
         for name, table in _tables(shard).items():
             table.put(latest.tables[name], translate)
+            table.forgotten = latest.forgotten.get(name)
+            table.drop_forgotten(at_least=_WORTH + table.size // 4)
         goals = [
             next((g for g, goal in enumerate(rules.goals) if goal.name == n), None) for n in latest.goals
         ]
@@ -151,6 +158,8 @@ def load(rules: Rules, salt: bytes, records: Iterable[bytes]) -> Shard:
         shard.minutes.forget(latest.minutes_taken)
     if latest is None:
         return shard
+    for table in _tables(shard).values():
+        table.drop_forgotten()
     shard.panes.ensure_rows(shard.next_row)
     shard.admission.watermarks = dict(latest.watermarks)
     if latest.clock_ms is not None:

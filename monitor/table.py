@@ -6,7 +6,7 @@ A row is changed in place and marked; a checkpoint takes the marked rows (`chang
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -21,6 +21,8 @@ _SMALLEST = 256
 PLAIN = ("",)
 #: (dtype, labels of the values in a row, value of a new row); no labels = one value, a plain column.
 Column = tuple[str, tuple[str, ...], int]
+#: (event time ms, key) of a row: what orders rows by age, without ties.
+Mark = tuple[int, int]
 
 
 class Table:
@@ -30,10 +32,19 @@ class Table:
         key: uint64[n], the keys.
         columns: name → array of shape (n,) or (labels, n), always at least `size` long.
         marked: bool[n], rows changed since the last checkpoint.
+        forgotten: Rows up to this mark were forgotten to stay within a limit; None: none ever were.
     """
 
-    def __init__(self, schema: Mapping[str, Column]) -> None:
+    def __init__(self, schema: Mapping[str, Column], aged_by: str = "") -> None:
+        """An empty table.
+
+        Args:
+            schema: The columns.
+            aged_by: The column (plain, event time in ms) that says how old a row is; needed for a limit.
+        """
         self._schema = dict(schema)
+        self._aged_by = aged_by
+        self.forgotten: Mark | None = None
         self.index = HashIndex()
         self.size = 0
         self.key: U64 = np.zeros(_SMALLEST, np.uint64)
@@ -88,6 +99,57 @@ class Table:
         self.size = n
         self.index = HashIndex()
         self.index.insert(self.key[:n], np.arange(n, dtype=np.int32))
+
+    def limit(
+        self, most: int, dead_before_ms: int, leaving: Callable[[npt.NDArray[np.intp]], None] | None = None
+    ) -> int:
+        """Forget the oldest rows if there are more than `most`; how many of them were not dead yet.
+
+        A tenth more than needed goes, so that a full table is not sorted again with every batch.
+
+        Args:
+            most: Rows allowed.
+            dead_before_ms: Rows older than this event time are of no use any more; they go first and do not count.
+            leaving: Told the row numbers that go while they are still there.
+        """
+        if self.size <= most:
+            return 0
+        dead = self.columns[self._aged_by][: self.size] < dead_before_ms
+        going = self.size - (most - most // 10)
+        early = going - int(np.count_nonzero(dead))
+        if early <= 0:
+            self.keep(~dead)
+            return 0
+        mark = self._mark_of_oldest(going)
+        self.forgotten = mark if self.forgotten is None else max(mark, self.forgotten)
+        gone = self._up_to(mark)
+        if leaving is not None:
+            leaving(np.flatnonzero(gone))
+        self.keep(~gone)
+        return early
+
+    def _mark_of_oldest(self, n: int) -> Mark:
+        """The mark of the n-th oldest row (from 1)."""
+        age = self.columns[self._aged_by][: self.size]
+        at = np.partition(age, n - 1)[n - 1]
+        ties = self.key[: self.size][age == at]
+        among = n - 1 - int(np.count_nonzero(age < at))
+        return int(at), int(np.partition(ties, among)[among])
+
+    def _up_to(self, mark: Mark) -> npt.NDArray[np.bool_]:
+        """bool[size]: rows that are not younger than the mark."""
+        age = self.columns[self._aged_by][: self.size]
+        gone: npt.NDArray[np.bool_] = age < mark[0]
+        gone |= (age == mark[0]) & (self.key[: self.size] <= np.uint64(mark[1]))
+        return gone
+
+    def drop_forgotten(self, *, at_least: int = 1) -> None:
+        """Drop rows up to `forgotten` that old records brought back, if there are that many."""
+        if self.forgotten is None:
+            return
+        gone = self._up_to(self.forgotten)
+        if int(np.count_nonzero(gone)) >= at_least:
+            self.keep(~gone)
 
     def changed(self) -> bytes:
         """The marked rows as bytes; the marks are taken off."""

@@ -1,4 +1,7 @@
-"""What a worker does with a batch, and with each tick of its clock: wiring of core, Kafka and HTTP."""
+"""What a worker does with a batch, and with each tick of its clock: wiring of core, Kafka and HTTP.
+
+Longer than 300 lines because both stages of one worker, and what HTTP asks of them, share one state.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ from monitor.totals import Totals
 from streams import told
 from streams.board import OWNER_KEY, WATERMARK_HEADER, Board, Holder
 from streams.connection import client_arguments, unreachable
+from streams.crowding import Crowding
 from streams.dead_letters import DeadLetters
 from streams.events import Decoder
 from streams.keyed import sources_of, without_repeats
@@ -74,6 +78,7 @@ class Pipeline:
         self.settle: Callable[[], Awaitable[None]] | None = None
         self.seldom = Seldom(log)
         self._placement = PlacementCheck(self.topology.consumed, self.counters, self.seldom)
+        self._crowding = Crowding(settings.limits, self.counters, self.seldom)
         self._dead_letters = DeadLetters(self.topology, self.counters, self.seldom)
         self.unreachable = ""
         self._shown: Snapshot | None = None
@@ -98,6 +103,7 @@ class Pipeline:
         decoded = self.decoder.decode([r.value for r in records], int(now * 1000))
         sources = None if self.settings.kafka.keyed_by_visitor else sources_of(records, decoded.rejected)
         applied = owned.shard.apply(decoded.events, int(now * 1000), sources)
+        self._crowding.check(owned.shard, self.partitions, owned.partition)
         owned.next_offset = batch.end
         owned.highwater = batch.highwater
         owned.changed = True

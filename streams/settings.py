@@ -147,9 +147,9 @@ class Limits:
     """Bounds of one worker's memory, so that no traffic can exhaust it."""
 
     visitors: Annotated[int, Whole(1_000, 1_000_000_000)] = 5_000_000
-    """Visitors kept at once, over all its partitions; beyond it the longest unseen are forgotten."""
+    """Visitors kept by a worker that has all partitions; beyond it the longest unseen are forgotten."""
     event_ids: Annotated[int, Whole(1_000, 1_000_000_000)] = 5_000_000
-    """Event ids remembered at once against repeats; beyond it the oldest are forgotten."""
+    """Event ids remembered by a worker that has all partitions; beyond it the oldest are forgotten."""
     series: Annotated[int, Whole(10, 1_000_000)] = 2_000
     """Series (goal × segment value) that are watched for drops, the busiest first."""
 

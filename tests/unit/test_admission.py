@@ -108,9 +108,17 @@ def test_the_first_of_several_in_a_batch_counts() -> None:
 def test_memory_is_bounded() -> None:
     known = Remembered(5_000)
     known.remember(np.arange(1, 20_001, dtype=np.uint64), T0 + np.arange(20_000))
-    assert known.limit(10_000) == 11_000
+    assert known.limit(10_000, T0) == 11_000
     assert known.table.size == 9_000
     assert int(known.table.columns["at"][: known.table.size].min()) == T0 + 11_000
     known.forget(T0 + 40_000)
     assert known.table.size == 0
-    assert known.limit(10) == 0
+    assert known.limit(10, T0) == 0
+
+
+def test_what_no_event_can_repeat_goes_first_and_is_no_loss() -> None:
+    known = Remembered(5_000)
+    known.remember(np.arange(1, 20_001, dtype=np.uint64), T0 + np.arange(20_000))
+    assert known.limit(10_000, T0 + 20_000) == 0
+    assert known.table.size == 5_000
+    assert known.table.forgotten is None

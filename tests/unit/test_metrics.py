@@ -47,6 +47,7 @@ CONTRACT = {
     "conversion_events_lost_total": set(),
     "conversion_event_delay_seconds_bucket": {"le"},
     "conversion_event_delay_seconds_sum": set(),
+    "conversion_limit_reached_total": {"limit"},
     "conversion_event_delay_seconds_count": set(),
     "conversion_checkpoint_seconds_bucket": {"le"},
     "conversion_checkpoint_seconds_sum": set(),
