@@ -12,7 +12,7 @@ import numpy as np
 
 from monitor.rates import rate, wilson
 from monitor.rules import Rules
-from monitor.snapshot import ALL, Snapshot
+from monitor.snapshot import ALL, Row, Snapshot
 
 #: Seconds of event time one point of the chart stands for.
 STEP_S = 15
@@ -70,15 +70,8 @@ class History:
             return
         at = slot % self._slots
         for row in snapshot.rows:
-            window = self._windows.get(row.window)
-            if row.dimension != ALL or window is None:
-                continue
-            self._visitors[window, at] = row.visitors
-            for goal, counts in row.goals.items():
-                if goal in self._goals:
-                    self._converters[window, self._goals[goal], at] = counts.converters
-                    if counts.conversions >= ENOUGH:
-                        self._once[row.window, goal] = counts.converters / counts.conversions
+            if row.dimension == ALL and row.window in self._windows:
+                self._keep(row, at)
         if self._first < 0:
             self._first = slot
             self._saw_the_start = self._nothing_is_older_than_a_minute(at)
@@ -92,6 +85,15 @@ class History:
                     expected = self.in_window(seen.expected, name, seen.goal)
                     if expected is not None:
                         self._expected[index, self._goals[seen.goal], at] = expected
+
+    def _keep(self, row: Row, at: int) -> None:
+        window = self._windows[row.window]
+        self._visitors[window, at] = row.visitors
+        for goal, counts in row.goals.items():
+            if goal in self._goals:
+                self._converters[window, self._goals[goal], at] = counts.converters
+                if counts.conversions >= ENOUGH:
+                    self._once[row.window, goal] = counts.converters / counts.conversions
 
     def in_window(self, expected: float, window: str, goal: str) -> float | None:
         """The detectors' expected rate in the unit of a window; None while that is not known.

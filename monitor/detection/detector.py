@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -137,7 +137,7 @@ class Detector:
             release: A deployment that went out shortly before, in words; goes into alerts raised now.
         """
         n, x = np.asarray(visitors, np.float64), np.asarray(conversions, np.float64)
-        return self.run(minute, n[None, :], x[None, :], late=late, release=release)
+        return self.run(minute, n[None, :], x[None, :], late=late, release=release) + self._unmuted()
 
     def run(
         self,
@@ -317,16 +317,24 @@ class Detector:
         return out
 
     def _who_brought(self, cols: Ints, visitors: Array, usual: Array) -> list[tuple[str, str, float]]:
-        """Segment that brought most of the visitors above the usual, with its share of them."""
-        more = visitors - usual
-        whole = max((float(m) for c, m in zip(cols, more, strict=True) if self.keys[c].is_whole), default=0.0)
-        parts = [
-            (float(m), self.keys[c]) for c, m in zip(cols, more, strict=True) if not self.keys[c].is_whole
-        ]
-        if not parts or whole <= 0:
+        """Segment that brought most of the visitors above the usual, with its share of them.
+
+        Of several that brought at least half, the one that did so beyond its usual share: two thirds of a campaign
+        may come over the web because two thirds of all do. A segment that was not there before has no usual visitors.
+        """
+        is_whole = np.array([self.keys[c].is_whole for c in cols])
+        known = np.nan_to_num(usual, nan=0.0)
+        more, all_usual = visitors - known, float(known[is_whole].max(initial=0.0))
+        whole = float(more[is_whole].max(initial=0.0))
+        if whole <= 0 or all_usual <= 0:
             return []
-        most, key = max(parts, key=lambda p: p[0])
-        return [(key.dimension, key.value, round(min(most / whole, 1.0), 4))] if most >= 0.5 * whole else []
+        share, before = np.minimum(more / whole, 1.0), known / all_usual
+        parts = [i for i in range(len(cols)) if not is_whole[i] and share[i] >= 0.5]
+        if not parts:
+            return []
+        best = max(parts, key=lambda i: float(share[i] - before[i]))
+        key = self.keys[cols[best]]
+        return [(key.dimension, key.value, round(float(share[best]), 4))]
 
     def _forget_old(self, now: int) -> None:
         for name, incidents in list(self._judge.recent.items()):
@@ -366,17 +374,36 @@ class Detector:
 
     # ---- from outside -------------------------------------------------------------------------------------------
 
-    def mute(self, span: Span) -> None:
-        """Publish no alerts of matching series within a span (an operator's command)."""
-        self.config = DetectionConfig(**{**self.config.__dict__, "mute": (*self.config.mute, span)})
+    def mute(self, spans: Sequence[Span]) -> list[AlertChange]:
+        """Publish no alerts of series within these spans (instead of those before); open alerts that this lets speak."""
+        self.config = replace(self.config, mute=tuple(spans))
         self._judge.config = self.config
+        for incident in self.incidents:
+            incident.muted = incident.muted or self.is_muted(incident)
+        return self._unmuted()
 
-    def acknowledge(self, alert_id: str) -> bool:
-        """Mark an open alert as seen by an operator; False if there is none of that id."""
-        hit = [i for v in self._judge.open.values() for i in v if i.alert_id == alert_id]
+    def is_muted(self, muted: Incident | SeriesKey) -> bool:
+        """Whether an open alert or a series is muted in the last minute taken."""
+        now = 0 if self.minute is None else self.minute + 1
+        return (
+            self._judge.is_muted(muted, now) if isinstance(muted, Incident) else self._judge.mutes(muted, now)
+        )
+
+    def _unmuted(self) -> list[AlertChange]:
+        """Records of open alerts whose mute is over."""
+        if self.minute is None:
+            return []
+        over = [i for i in self.incidents if i.muted and not self.is_muted(i)]
+        return [self._judge.say(i, "updated", self.minute + 1) for i in over]
+
+    def acknowledge(self, alert_id: str) -> list[AlertChange]:
+        """Mark an open alert as seen by an operator; nothing if none of that id is open, or it is marked already."""
+        hit = [i for i in self.incidents if i.alert_id == alert_id and not i.acknowledged]
+        out = []
         for i in hit:
             i.acknowledged = True
-        return bool(hit)
+            out.append(self._judge.say(i, "updated", (self.minute or 0) + 1))
+        return out
 
     @property
     def incidents(self) -> list[Incident]:
