@@ -151,18 +151,24 @@ def _detection_families(rows: Iterable[DetectionRow]) -> tuple[Family, ...]:
     active = gauge("conversion_alert_active", "1 while an alert of this kind is active.")
     lost = gauge("conversion_lost_conversions", "Conversions lost since the onset of the active alert.")
     sure = gauge("conversion_alert_probability_ratio", "Probability that the active alert is true.")
+    text = "1 if an operator has acknowledged the open alert, else 0; absent without one."
+    acknowledged = gauge("conversion_alert_acknowledged", text)
+    muted = gauge("conversion_alert_muted", "1 while the series is muted: its alerts are not active then.")
     for row in rows:
         labels = (("goal", row.goal), ("dimension", row.dimension), ("value", row.value))
         for name in DETECTOR_STATES:
             state.add(row.state == name, (*labels, ("state", name)))
         for kind, is_active in {**dict.fromkeys(ALERT_KINDS, False), **row.alerts}.items():
             active.add(is_active, (*labels, ("kind", kind)))
+        for kind in row.alerts:
+            acknowledged.add(kind in row.acknowledged, (*labels, ("kind", kind)))
+        muted.add(row.muted, labels)
         lost.add(row.lost, labels)
         if row.expected is not None:
             expected.add(row.expected, labels)
         if row.probability is not None:
             sure.add(row.probability, labels)
-    return expected, state, active, lost, sure
+    return expected, state, active, lost, sure, acknowledged, muted
 
 
 def _empty_gauge(name: str, text: str) -> Family:

@@ -25,7 +25,7 @@ ALERT_KINDS = ("rate_drop", "tracking_outage", "traffic_drop", "low_intent_traff
 #: Series that one row has itself (visitors, sessions) and at most per goal and per detection row.
 _SERIES_PER_ROW = 2
 _SERIES_PER_GOAL = 7
-_SERIES_PER_DETECTION = 3 + len(DETECTOR_STATES) + len(ALERT_KINDS)
+_SERIES_PER_DETECTION = 5 + len(DETECTOR_STATES) + len(ALERT_KINDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +76,11 @@ class DetectionRow:
         value: Value of the dimension, `all` for the whole.
         expected: Rate that the baseline expects now (0..1); None while it cannot say.
         state: One of `DETECTOR_STATES`.
-        alerts: Kind of alert to whether it is active; kinds that are not named are not.
+        alerts: Kind of alert to whether it is active; kinds that are not named are not, muted ones are named and False.
         lost: Conversions lost since the onset of the active alert; 0 without one.
         probability: Probability (0..1) that the active alert is true; None without one.
+        acknowledged: Kinds of open alert that an operator has acknowledged.
+        muted: Whether the series is muted.
     """
 
     goal: str
@@ -89,6 +91,8 @@ class DetectionRow:
     alerts: Mapping[str, bool] = field(default_factory=dict)
     lost: float = 0.0
     probability: float | None = None
+    acknowledged: frozenset[str] = frozenset()
+    muted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,4 +241,6 @@ def _api_detection(seen: DetectionRow) -> dict[str, Any]:
         "alerts": [kind for kind, active in seen.alerts.items() if active],
         "lost_conversions": seen.lost,
         "probability": seen.probability,
+        "acknowledged": sorted(seen.acknowledged),
+        "muted": seen.muted,
     }

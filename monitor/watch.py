@@ -7,7 +7,7 @@ replay of the same minutes gives the same alerts with the same ids.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -15,36 +15,26 @@ import numpy as np
 
 from monitor.detection.config import DetectionConfig, SeriesKey, Span
 from monitor.detection.detector import Detector
+from monitor.detection.lifecycle import AlertChange, Incident
 from monitor.minute_book import Closed, MinuteBook
 from monitor.minutes import MINUTE_MS, Told
 from monitor.rules import Rules
 from monitor.segments import OTHER, UNKNOWN
 from monitor.snapshot import ALL, DetectionRow
+from monitor.watch_state import Mute, Saved, release_before
 
 VERSION = 1
 #: Minutes judged at one go, so that a backlog does not hold up everything else.
 AT_ONCE = 120
 #: Minutes without any visitor, after traffic was found to have dropped, until the stream counts as standing still.
 STILL_MIN = 5
-#: How long (minutes) a new release is thought of as the reason for what happens after it.
-RELEASE_MIN = 30
 #: A minute judged so long (minutes) after its end is catching up: its alerts are marked as late.
 LATE_MIN = 5
 #: Resolved alerts that are still shown.
 SHOWN_RESOLVED = 20
 #: Producers (name/version) remembered.
 PRODUCERS = 200
-
-
-class Saved(msgspec.Struct, array_like=True, frozen=True):
-    """What must survive a restart."""
-
-    version: int
-    closed: int | None
-    since: int | None
-    producers: dict[str, int]
-    records: list[dict[str, Any]]
-    detector: bytes
+MINUTE_S = 60
 
 
 class Watch:
@@ -52,6 +42,8 @@ class Watch:
 
     Attributes:
         records: Alert id → its latest record; open ones and lately resolved ones.
+        mutes: Mutes of operators that have not ended, besides those of the config.
+        next_command: Offset of the first command of operators that has not been obeyed yet.
     """
 
     def __init__(
@@ -59,6 +51,8 @@ class Watch:
     ) -> None:
         self._rules, self._config = rules, config
         self.records: dict[str, dict[str, Any]] = {}
+        self.mutes: tuple[Mute, ...] = ()
+        self.next_command = 0
         self._producers: dict[str, int] = {}
         self._since: int | None = None  # first minute judged
         closed: int | None = None
@@ -70,7 +64,8 @@ class Watch:
             if found.version != VERSION:
                 msg = f"detector state has version {found.version}, this release reads version {VERSION}"
                 raise ValueError(msg)
-            self._detector = Detector.from_bytes(config, found.detector)
+            self.mutes, self.next_command = found.mutes, found.next_command
+            self._detector = Detector.from_bytes(replace(config, mute=self._spans()), found.detector)
             goals = {goal.name for goal in rules.goals}
             self._detector.remove([k for k in self._detector.keys if k.goal not in goals])
             self._detector.add(whole)
@@ -118,13 +113,14 @@ class Watch:
             # The minute in which a series begins is seldom whole: a rate or a traffic learned from it would be wrong.
             visitors[0 if first else begun :] = np.nan
             changes = self._detector.step(
-                minute, visitors, conversions, late=late, release=self._release(minute)
+                minute,
+                visitors,
+                conversions,
+                late=late,
+                release=release_before(minute, self._since, self._producers),
             )
-            for change in changes:
-                self.records[change.record["alert_id"]] = change.record
-                if not change.muted:
-                    out.append(change.record)
-            self._rows = None
+            out += self._take(changes)
+            self.mutes = tuple(m for m in self.mutes if not self._is_over(m))
         self._forget()
         return out
 
@@ -163,23 +159,6 @@ class Watch:
             for i in self._detector.incidents
         )
 
-    def _release(self, minute: int) -> str | None:
-        """The release that went out lately, in words; None if there was none."""
-        if self._since is None:
-            return None
-        lately = [
-            (first_ms, name)
-            for name, first_ms in self._producers.items()
-            if 0 <= minute - first_ms // MINUTE_MS <= RELEASE_MIN
-            and first_ms // MINUTE_MS > self._since + RELEASE_MIN // 3
-        ]
-        if not lately:
-            return None
-        first_ms, name = max(lately)
-        what, _, version = name.rpartition("/")
-        at = datetime.fromtimestamp(first_ms / 1000, UTC).strftime("%H:%M")
-        return f"release {version} of {what} went out at {at}" if what else f"{name} began to send at {at}"
-
     def _forget(self) -> None:
         resolved = [r for r in self.records.values() if r["state"] == "resolved"]
         resolved.sort(key=lambda r: r["changed_at"])
@@ -188,35 +167,64 @@ class Watch:
 
     # --- from outside --------------------------------------------------------------------------------
 
-    def acknowledge(self, alert_id: str) -> bool:
-        """An operator has seen an alert; False if none of that id is open."""
-        return self._detector.acknowledge(alert_id)
+    def acknowledge(self, alert_id: str) -> list[dict[str, Any]]:
+        """An operator has seen an open alert; the records to publish: none if there is nothing new in that."""
+        return self._take(self._detector.acknowledge(alert_id))
 
-    def mute(self, span: Span) -> None:
-        """An operator wants no alerts of matching series in a span."""
-        self._detector.mute(span)
+    def mute(self, mute: Mute) -> list[dict[str, Any]]:
+        """An operator wants no alerts of some series for a while, in place of what he said of the same series before.
+
+        Returns:
+            The records to publish. There are some if the new mute has ended already, and an alert may speak again.
+        """
+        kept = tuple(m for m in self.mutes if m.series != mute.series)
+        return self._mute(kept if self._is_over(mute) else (*kept, mute))
+
+    def unmute(self, goal: str | None, dimension: str | None, value: str | None) -> list[dict[str, Any]]:
+        """Take back the mute of exactly these series; the records to publish, of alerts that may speak again."""
+        return self._mute(tuple(m for m in self.mutes if m.series != (goal, dimension, value)))
+
+    def _mute(self, mutes: tuple[Mute, ...]) -> list[dict[str, Any]]:
+        self.mutes = mutes
+        return self._take(self._detector.mute(self._spans()))
+
+    def _spans(self) -> tuple[Span, ...]:
+        return (*self._config.mute, *(m.span for m in self.mutes))
+
+    def _is_over(self, mute: Mute) -> bool:
+        return self.closed is not None and mute.until <= self.closed * MINUTE_S
+
+    def _take(self, changes: Iterable[AlertChange]) -> list[dict[str, Any]]:
+        """Keep the records of changes; those that are to be published."""
+        out = []
+        for change in changes:
+            self.records[change.record["alert_id"]] = change.record
+            if not change.muted:
+                out.append(change.record)
+        self._rows = None
+        return out
 
     def alerts(self) -> tuple[Mapping[str, Any], ...]:
-        """Records for people: open ones first, those that cost most first, then lately resolved ones."""
-        return tuple(
-            sorted(
-                self.records.values(),
-                key=lambda r: (r["state"] == "resolved", -r["lost_conversions"], -r["changed_at"]),
-            )
-        )
+        """Records for people, with `muted`: open ones first, those that cost most first, then lately resolved ones."""
+        muted = {i.alert_id for i in self._detector.incidents if self._detector.is_muted(i)}
+        records = [
+            {"acknowledged": False, **record, "muted": name in muted} for name, record in self.records.items()
+        ]
+        records.sort(key=lambda r: (r["state"] == "resolved", -r["lost_conversions"], -r["changed_at"]))
+        return tuple(records)
 
     def rows(self) -> tuple[DetectionRow, ...]:
         """What the metrics show, one entry a series."""
         if self._rows is None:
-            about_traffic = {i.kind for i in self._detector.incidents if not i.is_rate}
+            about_traffic = [i for i in self._detector.incidents if not i.is_rate]
             self._rows = tuple(self._row(status, about_traffic) for status in self._detector.status())
         return self._rows
 
-    def _row(self, status: Mapping[str, Any], about_traffic: set[str]) -> DetectionRow:
+    def _row(self, status: Mapping[str, Any], about_traffic: list[Incident]) -> DetectionRow:
         key, incident = status["key"], status["alert"]
-        alerts = {incident.kind: True} if incident is not None else {}
-        if key.is_whole:
-            alerts |= dict.fromkeys(about_traffic, True)
+        mine = ([incident] if incident is not None else []) + (about_traffic if key.is_whole else [])
+        quiet = self._detector.is_muted(key)
+        alerts = {i.kind: not (quiet or self._detector.is_muted(i)) for i in mine}
         return DetectionRow(
             goal=key.goal,
             dimension=key.dimension,
@@ -224,6 +232,8 @@ class Watch:
             expected=status["expected_ratio"],
             state=status["state"],
             alerts=alerts,
+            acknowledged=frozenset(i.kind for i in mine if i.acknowledged),
+            muted=quiet or (bool(mine) and not any(alerts.values())),
             lost=status.get("lost_conversions", 0.0),
             probability=None if incident is None else incident.probability,
         )
@@ -238,6 +248,8 @@ class Watch:
                 self._producers,
                 list(self.records.values()),
                 self._detector.to_bytes(),
+                self.mutes,
+                self.next_command,
             )
         )
 

@@ -6,7 +6,8 @@ MonitorError          what went wrong and what to do; ends a command with exit c
 ├── BrokerError       no broker there, or it does not do what is needed
 ├── TopicError        a topic is missing or has the wrong shape
 ├── StateError        stored state cannot be read (unknown version, other partition count)
-└── PortError         a port is in use
+├── PortError         a port is in use
+└── CommandError      what an operator published is no command
 ```
 """
 
@@ -81,3 +82,7 @@ class StateError(MonitorError):
 
 class PortError(MonitorError):
     """A local port that is needed is in use."""
+
+
+class CommandError(MonitorError):
+    """What an operator published is no command, or names what does not exist."""

@@ -14,6 +14,7 @@ from yarl import URL
 
 from streams.agents import register_agents
 from streams.errors import ConfigError, MonitorError, Problem
+from streams.operator_commands import CommandReader
 from streams.pipeline import TICK_S, Pipeline
 from streams.settings import Settings
 from streams.topology import SHARDS_TABLE, ensure_topics
@@ -150,6 +151,14 @@ class Clockwork(Service):  # type: ignore[misc]
     async def _board(self) -> None:
         pipeline = self.monitor_app.pipeline
         await pipeline.board.follow(pipeline.settings.kafka.bootstrap_servers, pipeline.client_kwargs)
+
+    @Service.task  # type: ignore[untyped-decorator]
+    async def _commands(self) -> None:
+        pipeline = self.monitor_app.pipeline
+        reader = CommandReader(pipeline.topology.commands, lambda: pipeline.watcher)
+        while not self.should_stop:
+            await reader.follow(pipeline.settings.kafka.bootstrap_servers, pipeline.client_kwargs)
+            await self.sleep(1.0)
 
 
 def create_app(settings: Settings) -> MonitorApp:

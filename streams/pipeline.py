@@ -82,7 +82,7 @@ class Pipeline:
         self._dead_letters = DeadLetters(self.topology, self.counters, self.seldom)
         self.unreachable = ""
         self._shown: Snapshot | None = None
-        self._shown_key: tuple[int, int | None] = (0, None)
+        self._shown_key: tuple[int, int | None, int] = (0, None, 0)
         self._collector = ConversionCollector(self.snapshot, self.counters, max_series=settings.limits.series)
         self._moved_at = time.monotonic()
         self._announced_at = -REPEAT_S
@@ -283,7 +283,7 @@ class Pipeline:
         if self.totals is None or self.watcher is None or not self.totals.begun:
             return None
         totals, watch = self.totals.snapshot(), self.watcher.watch
-        key = (id(totals), watch.closed)
+        key = (id(totals), watch.closed, watch.next_command)
         if self._shown is None or self._shown_key != key:
             shown = replace(totals, alerts=watch.alerts(), detection=watch.rows())
             self._shown, self._shown_key = shown, key

@@ -11,9 +11,11 @@ from typing import Any
 import msgspec
 import orjson
 
+from monitor import watch_state
 from monitor.detection.config import DetectionConfig, Span
 from monitor.watch import Watch, detection_config
-from streams.errors import StateError
+from streams.errors import CommandError, StateError
+from streams.operator_commands import Acknowledge, Mute, Unmute, parse
 from streams.patience import until_done
 from streams.settings import Settings
 from streams.told import Told
@@ -69,7 +71,7 @@ def newest(rows: Mapping[bytes, bytes]) -> tuple[int, bytes] | None:
 
 
 class Watcher:
-    """Judges minutes, publishes alerts, saves the state.
+    """Judges minutes, obeys operators, publishes alerts, saves the state.
 
     Attributes:
         watch: The detectors.
@@ -89,7 +91,8 @@ class Watcher:
                 msg, remedy="run the release that wrote it, or start over with another kafka.group"
             ) from error
         self.saved_minute = self.watch.closed
-        self._wall = settings.rules.clock == "wall"
+        self._rules = settings.rules
+        self._commands: list[tuple[int, bytes | None]] = []
         self._alerts, self._changelog = alerts, changelog
         self._saved_at = 0.0
         self._unpublished: list[dict[str, Any]] = []
@@ -98,11 +101,23 @@ class Watcher:
         """Take in what a partition told."""
         self.watch.put(partition, told.passed_ms, told.counts.segments, told.minutes, told.producers)
 
+    @property
+    def next_command(self) -> int:
+        """Offset of the first command that has not been taken in."""
+        return self._commands[-1][0] + 1 if self._commands else self.watch.next_command
+
+    def command(self, offset: int, value: bytes | None) -> None:
+        """Take in a message of the topic of commands; `work` obeys."""
+        self._commands.append((offset, value))
+
     async def work(self, producer: Any) -> bool:
-        """Judge what is over, publish, save; whether something was saved."""
+        """Judge what is over, obey, publish, save; whether something was saved."""
         now = time.time()
-        self._unpublished += self.watch.judge(int(now * 1000) if self._wall else None)
-        news = bool(self._unpublished)
+        self._unpublished += self.watch.judge(int(now * 1000) if self._rules.clock == "wall" else None)
+        news = bool(self._unpublished or self._commands)
+        for offset, value in self._commands:
+            self._unpublished += self._obey(offset, value)
+        self._commands = []
         for record in self._unpublished:
             log.warning("alert %s (%s): %s", record["state"], record["kind"], record["summary"])
             value = orjson.dumps(record)
@@ -113,13 +128,49 @@ class Watcher:
 
             await until_done("publishing an alert", send)
         self._unpublished = []
-        if self.watch.closed == self.saved_minute or not (news or now - self._saved_at >= SAVE_S):
+        if not news and (self.watch.closed == self.saved_minute or now - self._saved_at < SAVE_S):
             return False
         self._saved_at = now
         minute = self.watch.closed
         await until_done("saving the detectors", lambda: self._save(producer))
         self.saved_minute = minute
         return True
+
+    def _obey(self, offset: int, value: bytes | None) -> list[dict[str, Any]]:
+        """Do what an operator says; the records to publish. Twice the same does no harm."""
+        watch = self.watch
+        watch.next_command = offset + 1
+        try:
+            command = parse(value, self._rules)
+        except CommandError as error:
+            log.warning("the command at offset %d is ignored: %s; %s", offset, error.message, error.remedy)
+            return []
+        what, why_not = "", ""
+        out: list[dict[str, Any]] = []
+        match command:
+            case Acknowledge(alert_id=name):
+                what, known = f"acknowledge {name!r}", watch.records.get(name)
+                out = watch.acknowledge(name)
+                if known is None or known["state"] == "resolved":
+                    why_not = "there is no such alert" if known is None else "the alert is over"
+            case Mute():
+                what, mute = (
+                    f"mute {command.name} until {command.until}",
+                    watch_state.Mute(*command.series, command.until_s),
+                )
+                out = watch.mute(mute)
+                if mute not in watch.mutes:
+                    why_not = "that time is over"
+            case Unmute():
+                what = f"unmute {command.name}"
+                if all(m.series != command.series for m in watch.mutes):
+                    why_not = "no command has muted exactly that"
+                out = watch.unmute(*command.series)
+        if why_not:
+            log.warning("the command at offset %d is ignored: %s: %s", offset, what, why_not)
+        else:
+            log.info("%s (by %r, note %r)", what, command.by, command.note)
+        return out
 
     async def _save(self, producer: Any) -> None:
         self._stamp += 1

@@ -500,12 +500,33 @@ class Judge:
                 out.setdefault(self.keys[c].dimension, []).append(p)
         return out
 
+    def is_muted(self, incident: Incident, now: int) -> bool:
+        """Whether a mute keeps an incident quiet: its series is muted, or every segment in which it sits."""
+        lead = incident.lead
+        where = [SeriesKey(lead.goal, d, v, lead.group) for d, v, _ in incident.segments]
+        return self.mutes(lead, now) or (bool(where) and all(self.mutes(key, now) for key in where))
+
+    def mutes(self, key: SeriesKey, now: int) -> bool:
+        """Whether a series is muted in the minute before `now`."""
+        return any(s.covers(now - 1) and s.matches(key) for s in self.config.mute)
+
+    def say(self, incident: Incident, state: str, now: int) -> AlertChange:
+        """The next record of an incident, and whether it is published.
+
+        Who was told of an alert is told of its end too, muted or not; who was told nothing is not told of its end. What
+        is told first is `firing`, whenever the mute ends.
+        """
+        incident.muted = self.is_muted(incident, now)
+        over = state == "resolved"
+        if state == "updated" and not incident.muted and not incident.told:
+            state = "firing"
+        published = incident.told if over else not incident.muted
+        incident.told = not over and (incident.told or published)
+        record = incident.record(state, now, self.config.utc_offset_minutes)
+        return AlertChange(record, incident.lead, muted=not published)
+
     def _say(self, incident: Incident, state: str, now: int) -> list[AlertChange]:
-        muted = any(s.covers(now - 1) and s.matches(incident.lead) for s in self.config.mute)
-        incident.muted = muted
-        return [
-            AlertChange(incident.record(state, now, self.config.utc_offset_minutes), incident.lead, muted)
-        ]
+        return [self.say(incident, state, now)]
 
 
 def _best(st: SeriesState, c: int) -> int:

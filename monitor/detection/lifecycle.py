@@ -23,7 +23,10 @@ FLAP_QUIET, FLAP_FACTOR = 20, 1.5
 
 @dataclass
 class Incident:
-    """State of one incident; times in epoch minutes (`raised`, `resolved`: the minute after the deciding one)."""
+    """State of one incident; times in epoch minutes (`raised`, `resolved`: the minute after the deciding one).
+
+    `muted`: whether its latest change was. `told`: whether those who read the topic know it as going on.
+    """
 
     alert_id: str
     kind: str
@@ -51,6 +54,7 @@ class Incident:
     late: bool = False
     muted: bool = False
     acknowledged: bool = False
+    told: bool = False
     left: float = 1.0
     said: tuple[Any, ...] = ()
 
@@ -102,6 +106,7 @@ class Incident:
             "flaps": self.flaps,
             "adopted": self.adopted,
             "late": self.late,
+            "acknowledged": self.acknowledged,
             "goals": sorted({k.goal for k in self.members} | {self.lead.goal}),
         }
         out["summary"] = summary(out, utc_offset_minutes)
@@ -122,6 +127,7 @@ class Incident:
         d["members"] = {SeriesKey(*k) for k in d["members"]}
         d["segments"] = [(a, b, c) for a, b, c in d["segments"]]
         d["said"] = _tuples(d["said"])
+        d.setdefault("told", not d["muted"])  # state of before there was this field
         return cls(**d)
 
 

@@ -12,6 +12,7 @@ import pytest
 from monitor.detection.config import Span
 from monitor.minutes import MINUTE_MS
 from monitor.watch import AT_ONCE, PRODUCERS, SHOWN_RESOLVED, VERSION, Watch, detection_config
+from monitor.watch_state import Mute
 from tests import product
 
 KEYS = {
@@ -223,3 +224,117 @@ def test_no_alert_because_counting_began_in_the_middle_of_a_minute(seconds: int)
         cells = [int(visitors.sum()), *visitors.tolist(), int(bought.sum()), *bought.tolist()]
         out += step(found, (FIRST + m, 3, list(range(6)), cells))
     assert out == []
+
+
+# --- operators --------------------------------------------------------------------------------------------
+
+
+MOBILE = ("buy", "device", "mobile")
+FOR_EVER = 1e10
+
+
+def told(
+    until: int, mute: Mute | None = None, at: int = 0, *, restarts: bool = False
+) -> tuple[Watch, list[dict[str, Any]]]:
+    """The watch after the first `until` minutes, a mute having come after `at` of them, and what was published."""
+    found, out = watch(), []
+    for m, minute in enumerate(MINUTES[:until]):
+        if m == at and mute is not None:
+            out += found.mute(mute)
+        out += step(found, minute)
+        if restarts:
+            found = watch(found.saved())
+    return found, out
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_an_acknowledged_alert_says_so_from_then_on(*, restarts: bool) -> None:
+    found, out = told(BREAKS + 10)
+    name = out[0]["alert_id"]
+    assert [r["acknowledged"] for r in out] == [False] * len(out)
+    assert found.alerts()[0]["acknowledged"] is False
+    assert {row.acknowledged for row in found.rows()} == {frozenset()}
+    (record,) = found.acknowledge(name)
+    assert (record["state"], record["acknowledged"]) == ("updated", True)
+    assert record["revision"] == out[-1]["revision"] + 1
+    if restarts:
+        found = watch(found.saved())
+    assert found.acknowledge(name) == found.acknowledge("nothing") == []
+    whole = next(row for row in found.rows() if row.dimension == "all")
+    assert (whole.alerts, whole.acknowledged) == ({"rate_drop": True}, frozenset({"rate_drop"}))
+    later = [r for minute in MINUTES[BREAKS + 10 :] for r in step(found, minute)]
+    assert later[-1]["state"] == "resolved"
+    assert all(r["acknowledged"] for r in later)
+    assert found.alerts()[0]["acknowledged"]
+    assert found.acknowledge(name) == [], "it is over"
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.parametrize("series", [MOBILE, ("buy", None, None), (None, "device", "mobile")])
+def test_a_muted_alert_is_not_published_and_not_active(
+    series: tuple[str | None, str | None, str | None], *, restarts: bool
+) -> None:
+    found, out = told(BREAKS + 15, Mute(*series, FOR_EVER), restarts=restarts)
+    assert out == []
+    assert [(a["state"], a["muted"]) for a in found.alerts()] == [("updated", True)]
+    assert not any(any(row.alerts.values()) for row in found.rows())
+    assert {row.value for row in found.rows() if row.muted} >= {"mobile"}
+    assert told(LAST, Mute(*series, FOR_EVER), restarts=restarts)[1] == [], (
+        "nobody was told, so nobody is told its end"
+    )
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_mute_ends_by_itself_and_the_open_alert_is_told_then(*, restarts: bool) -> None:
+    until = FIRST + BREAKS + 20
+    mute = Mute(*MOBILE, until * 60.0)
+    found, out = told(BREAKS + 20, mute, restarts=restarts)
+    assert (out, found.mutes) == ([], (mute,))
+    out += step(found, MINUTES[BREAKS + 20])
+    assert [(r["state"], r["changed_at"]) for r in out] == [("firing", (until + 1) * 60)]
+    assert found.mutes == ()
+    assert any(row.alerts.get("rate_drop") for row in found.rows())
+    assert not found.alerts()[0]["muted"]
+    _, out = told(LAST, mute, restarts=restarts)
+    assert (out[0]["state"], out[-1]["state"]) == ("firing", "resolved")
+    assert [r["state"] for r in out].count("firing") == 1
+
+
+def test_who_was_told_of_an_alert_is_told_its_end_though_it_is_muted_since() -> None:
+    found, before = told(BREAKS + 10)
+    assert found.mute(Mute(*MOBILE, FOR_EVER)) == []
+    assert not any(any(row.alerts.values()) for row in found.rows())
+    assert found.acknowledge(before[0]["alert_id"]) == [], "kept, not published"
+    assert found.alerts()[0]["acknowledged"]
+    after = [r for minute in MINUTES[BREAKS + 10 :] for r in step(found, minute)]
+    assert [(r["state"], r["alert_id"]) for r in after] == [("resolved", before[0]["alert_id"])]
+
+
+def test_a_mute_can_be_taken_back_replaced_or_come_too_late() -> None:
+    found, _ = told(BREAKS + 10)
+    found.mute(Mute(*MOBILE, FOR_EVER))
+    found.mute(Mute(*MOBILE, FOR_EVER - 1))
+    assert [m.until for m in found.mutes] == [FOR_EVER - 1]
+    assert found.unmute("buy", None, None) == [], "of other series"
+    (record,) = found.unmute(*MOBILE)
+    assert (record["state"], found.mutes) == ("updated", ())
+    found.mute(Mute(*MOBILE, FOR_EVER))
+    (record,) = found.mute(Mute(*MOBILE, FIRST * 60.0))
+    assert (record["state"], found.mutes) == ("updated", ())
+
+
+def test_a_mute_of_another_segment_keeps_nothing_quiet() -> None:
+    undisturbed, out = told(BREAKS + 15)
+    found, same = told(BREAKS + 15, Mute("buy", "device", "desktop", FOR_EVER))
+    assert same == out
+    assert [r.alerts for r in found.rows() if r.dimension == "all"] == [
+        r.alerts for r in undisturbed.rows() if r.dimension == "all"
+    ]
+
+
+def test_state_of_before_there_were_commands_can_be_read() -> None:
+    found, out = told(BREAKS + 15)
+    stored = msgspec.msgpack.decode(found.saved())
+    older = watch(msgspec.msgpack.encode(stored[:6]))
+    assert (older.mutes, older.next_command) == ((), 0)
+    assert [a["alert_id"] for a in older.alerts()] == [out[0]["alert_id"]]
