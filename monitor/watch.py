@@ -6,12 +6,13 @@ replay of the same minutes gives the same alerts with the same ids.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from monitor.detection.config import DetectionConfig, SeriesKey, Span
 from monitor.detection.detector import Detector
@@ -23,6 +24,7 @@ from monitor.segments import OTHER, UNKNOWN
 from monitor.snapshot import ALL, DetectionRow
 from monitor.watch_state import Mute, Saved, release_before
 
+Floats = npt.NDArray[np.float64]
 VERSION = 1
 #: Minutes judged at one go, so that a backlog does not hold up everything else.
 AT_ONCE = 120
@@ -78,6 +80,11 @@ class Watch:
         self._rows: tuple[DetectionRow, ...] | None = None
 
     @property
+    def detector(self) -> Detector:
+        """The detectors, to be looked at."""
+        return self._detector
+
+    @property
     def closed(self) -> int | None:
         """The last minute (of the epoch) that was judged."""
         return self._book.closed
@@ -96,11 +103,14 @@ class Watch:
             if len(self._producers) < PRODUCERS or name in self._producers:
                 self._producers[name] = min(first_ms, self._producers.get(name, first_ms))
 
-    def judge(self, now_ms: int | None) -> list[dict[str, Any]]:
+    def judge(
+        self, now_ms: int | None, before: Callable[[int, Floats, Floats], None] = lambda *_: None
+    ) -> list[dict[str, Any]]:
         """Judge the minutes that are over; the alert records to publish, in order.
 
         Args:
             now_ms: The wall clock, to tell what is judged late; None: nothing is (replays).
+            before: Told each minute with its visitors and conversions, [series of the detector], before it is judged.
         """
         out: list[dict[str, Any]] = []
         for minute, closed in self._book.close(AT_ONCE):
@@ -112,6 +122,7 @@ class Watch:
             visitors, conversions = self._numbers(minute, closed)
             # The minute in which a series begins is seldom whole: a rate or a traffic learned from it would be wrong.
             visitors[0 if first else begun :] = np.nan
+            before(minute, visitors, conversions)
             changes = self._detector.step(
                 minute,
                 visitors,
@@ -140,7 +151,7 @@ class Watch:
         if new:
             self._detector.add(new)
 
-    def _numbers(self, minute: int, closed: Closed) -> tuple[Any, Any]:
+    def _numbers(self, minute: int, closed: Closed) -> tuple[Floats, Floats]:
         goals = {goal.name: 1 + g for g, goal in enumerate(self._rules.goals)}
         keys = self._detector.keys
         visitors, conversions = np.zeros(len(keys)), np.zeros(len(keys))

@@ -275,7 +275,7 @@ def table(series: MinuteSeries, result: Result, truth: list[Truth] | None) -> li
         firing = {
             r["alert_id"]: r
             for r in reversed(result.records)
-            if r["series"] == name and r["state"] == "firing"
+            if (r["series"], r["goal"]) == (name, series.keys[c].goal) and r["state"] == "firing"
         }
         rate = [r for r in firing.values() if r["kind"] in RATE_KINDS]
         known = ~np.isnan(series.visitors[:, c])

@@ -35,8 +35,9 @@ def plot(series: MinuteSeries, result: Result, path: Path) -> None:
     except ImportError as error:
         msg = "--plot needs matplotlib, which is not installed"
         raise MonitorError(msg, remedy="pip install 'conversion-monitor[plot]'") from error
-    alerted = {r["series"] for r in result.records}
-    order = sorted(range(len(series.names)), key=lambda c: (series.names[c] not in alerted, c))[:MOST_SERIES]
+    alerted = {(r["series"], r["goal"]) for r in result.records}
+    named = [(name, key.goal) for name, key in zip(series.names, series.keys, strict=True)]
+    order = sorted(range(len(named)), key=lambda c: (named[c] not in alerted, c))[:MOST_SERIES]
     with mpl.rc_context({"svg.hashsalt": "conversion-monitor", "svg.fonttype": "none", "font.size": 9}):
         figure = Figure(figsize=(10, 0.6 + 2.4 * len(order)), layout="constrained")
         axes = figure.subplots(len(order), 1, squeeze=False)[:, 0]
@@ -71,7 +72,8 @@ def _draw(axis: Any, series: MinuteSeries, result: Result, c: int) -> None:
     axis.fill_between(times, 100 * low, 100 * high, color=BAND, lw=0, label="normal (2 sd)")
     axis.plot(times, 100 * expected, color=EXPECTED, lw=1, ls="--", label="expected")
     axis.plot(times, 100 * rate, color=RATE, lw=1, label=f"rate ({width} min)")
-    last = {r["alert_id"]: r for r in result.records if r["series"] == series.names[c]}
+    mine = (series.names[c], series.keys[c].goal)
+    last = {r["alert_id"]: r for r in result.records if (r["series"], r["goal"]) == mine}
     end = (series.first + len(n)) * 60
     labelled = False
     for r in last.values():

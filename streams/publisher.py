@@ -14,23 +14,13 @@ from aiokafka.errors import KafkaError
 
 from streams.errors import BrokerError
 from streams.mapping import Mapped, Mapper
+from streams.rows import MAX_BAD_KEPT, Bad
 from streams.sources import Source, read_ahead
 
 #: The producer collects messages for this long, in ms: one batch for many messages.
 LINGER_MS = 10
 #: Bytes of a batch; the default of 16 KiB makes many small ones when a file is read at full speed.
 BATCH_BYTES = 128 * 1024
-#: Bad rows that are kept for the report; the others are only counted.
-MAX_BAD_KEPT = 1_000
-
-
-@dataclass(frozen=True)
-class Bad:
-    """A row that could not be mapped or delivered."""
-
-    file: str
-    line: int
-    reason: str
 
 
 @dataclass

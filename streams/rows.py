@@ -19,6 +19,8 @@ MAX_LINES_OF_A_ROW = 20
 MAX_CELL_BYTES = 1 << 20
 #: Characters that may separate the cells; the most frequent one in the header is taken.
 DELIMITERS = ",;\t|"
+#: Bad rows that are kept for a report; the others are only counted.
+MAX_BAD_KEPT = 1_000
 
 Format = Literal["csv", "jsonl"]
 _decode_json = msgspec.json.Decoder(float_hook=Decimal).decode
@@ -41,6 +43,15 @@ class Row:
     cells: dict[str, object]
     fault: str | None
     end: int
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A row that could not be mapped, counted or delivered."""
+
+    file: str
+    line: int
+    reason: str
 
 
 def guess_format(name: str, first: bytes) -> Format:

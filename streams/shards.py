@@ -81,13 +81,18 @@ class OwnedShard:
 
     def note_producers(self, events: Sequence[Event]) -> None:
         """Remember who sends (`name/version`) and the event time of his first event."""
-        names = {event.producer for event in events}
-        if names <= self.producers.keys() | {None} or len(self.producers) >= PRODUCERS:
-            return
-        for event in events:
-            name, time_ms = event.producer, int(event.timestamp)  # type: ignore[arg-type]
-            if name and time_ms < self.producers.get(name, time_ms + 1):
-                self.producers[name] = time_ms
+        note_producers(self.producers, events)
+
+
+def note_producers(known: dict[str, int], events: Sequence[Event]) -> None:
+    """Add to `known`, `name/version` → event time of its first event, who sent these events."""
+    names = {event.producer for event in events}
+    if names <= known.keys() | {None} or len(known) >= PRODUCERS:
+        return
+    for event in events:
+        name, time_ms = event.producer, int(event.timestamp)  # type: ignore[arg-type]
+        if name and time_ms < known.get(name, time_ms + 1):
+            known[name] = time_ms
 
 
 class Shards:

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
 
 import click
 import orjson
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from streams.connection import wait_for_broker
 from streams.errors import ConfigError, Problem, TopicError
-from streams.mapping import Mapper, field_fault
-from streams.publisher import MAX_BAD_KEPT, Bad, Pacer, Publisher, Report
+from streams.event_files import FileFormat, Screen, mapper_of, mapping_options, source_of
+from streams.publisher import Pacer, Publisher, Report
 from streams.sources import Source, check_headers, latest_time, spooled
 from streams.target import Target, find_target, target_options
 from streams.topics import TopicAdmin, creation_command
@@ -52,55 +48,10 @@ Examples:
 """
 
 
-class Pairs(click.ParamType):
-    """`field=rest`, the field being one of the event's."""
-
-    def __init__(self, shown: str) -> None:
-        self.name = shown
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        """As it is written."""
-        return self.name
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, str]:
-        """The two sides."""
-        name, equals, rest = str(value).partition("=")
-        if not equals or not name or not rest:
-            self.fail(f"{value!r} is not {self.name}", param, ctx)
-        if (fault := field_fault(name)) is not None:
-            self.fail(fault, param, ctx)
-        return name, rest
-
-
-class Renames(Pairs):
-    """`field=theirs:ours`."""
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, str]:
-        """The field, and `theirs:ours`."""
-        name, rest = super().convert(value, param, ctx)
-        theirs, colon, ours = rest.partition(":")
-        if not colon or not theirs or not ours:
-            self.fail(f"{value!r} is not {self.name}", param, ctx)
-        return name, rest
-
-
 @click.command(name="publish", epilog=_EPILOG)
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @target_options
-@click.option("--map", "columns", type=Pairs("FIELD=COLUMN"), multiple=True, help="Where a field stands.")
-@click.option(
-    "--rename",
-    "renames",
-    type=Renames("FIELD=THEIRS:OURS"),
-    multiple=True,
-    help="A value that is called otherwise there.",
-)
-@click.option("--const", "constants", type=Pairs("FIELD=VALUE"), multiple=True, help="A value for all rows.")
-@click.option("--format", "file_format", type=click.Choice(["auto", "csv", "jsonl"]), default="auto")
+@mapping_options
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="Events a second, at most.")
 @click.option(
     "--speedup",
@@ -129,7 +80,7 @@ def command(
     columns: tuple[tuple[str, str], ...],
     renames: tuple[tuple[str, str], ...],
     constants: tuple[tuple[str, str], ...],
-    file_format: Literal["auto", "csv", "jsonl"],
+    file_format: FileFormat,
     rate: float | None,
     speedup: float | None,
     now: bool,
@@ -143,20 +94,15 @@ def command(
     A row that cannot be mapped is reported with its line number and counted; the others are published.
     """
     target = find_target(bootstrap, topic, config)
-    mapper = Mapper(
-        columns=_once(columns, "--map"),
-        renames=_nested(renames),
-        constants=_once(constants, "--const"),
-        id_prefix="" if event_id else None,
-    )
-    named = [_source(name, None if file_format == "auto" else file_format) for name in files]
+    mapper = replace(mapper_of(columns, renames, constants), id_prefix="" if event_id else None)
+    named = [source_of(name, file_format) for name in files]
     _check_names(named, event_id)
     check_headers(named, mapper)
     with contextlib.ExitStack() as stack:
         sources = [stack.enter_context(spooled(s)) for s in named] if now else named
         if now and (latest := latest_time(sources, mapper)) is not None:
             mapper = replace(mapper, shift_ms=int(time.time() * 1000) - latest)
-        screen = stack.enter_context(_Screen(sources, quiet=as_json))
+        screen = stack.enter_context(Screen(sources, "publishing", quiet=as_json))
         publisher = Publisher(
             target.topic,
             mapper,
@@ -171,7 +117,7 @@ def command(
 
 
 async def _publish(
-    target: Target, publisher: Publisher, sources: Sequence[Source], partitions: int, screen: _Screen
+    target: Target, publisher: Publisher, sources: Sequence[Source], partitions: int, screen: Screen
 ) -> Report:
     await wait_for_broker(target.bootstrap, screen.say, BROKER_TIMEOUT_S, **target.client_kwargs)
     async with TopicAdmin(target.bootstrap, target.client_kwargs) as admin:
@@ -183,50 +129,6 @@ async def _publish(
             await admin.create([spec], 1)
             screen.say(f"created topic {target.topic} with {partitions} partitions")
     return await publisher.publish(target.bootstrap, sources, **target.client_kwargs)
-
-
-class _Screen:
-    """What is shown while it runs: bad rows and notes on stderr, a progress bar if that is a terminal."""
-
-    def __init__(self, sources: Sequence[Source], *, quiet: bool) -> None:
-        self._quiet = quiet
-        self._bad = 0
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
-        sizes = [s.path.stat().st_size if s.path is not None else None for s in sources]
-        total = None if None in sizes else sum(size for size in sizes if size is not None)
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TimeRemainingColumn(),
-            console=self._console,
-            transient=True,
-            disable=quiet or not sys.stderr.isatty(),
-        )
-        self._task = self._bar.add_task("publishing", total=total)
-
-    def __enter__(self) -> _Screen:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-        if self._bad > MAX_BAD_KEPT and not self._quiet:
-            self.say(f"… and {self._bad - MAX_BAD_KEPT:,} more bad rows")
-
-    def say(self, text: str) -> None:
-        """One line on stderr, above the bar."""
-        self._console.print(text, markup=False)
-
-    def bad(self, row: Bad) -> None:
-        """Reports a bad row; after many of them only counts."""
-        self._bad += 1
-        if self._bad <= MAX_BAD_KEPT and not self._quiet:
-            self.say(f"{row.file}:{row.line}: {row.reason}")
-
-    def progress(self, done: int) -> None:
-        """Moves the bar to this many bytes."""
-        self._bar.update(self._task, completed=done)
 
 
 def _tell(report: Report, target: Target, as_json: bool) -> None:
@@ -242,28 +144,6 @@ def _tell(report: Report, target: Target, as_json: bool) -> None:
         click.echo(f"{report.bad:,} could not be mapped{fate}")
     if report.failed:
         click.echo(f"{report.failed:,} were not taken by the broker")
-
-
-def _once(pairs: Iterable[tuple[str, str]], option: str) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for name, value in pairs:
-        if name in found:
-            msg = f"{option} {name} is there twice: {found[name]!r} and {value!r}"
-            raise click.UsageError(msg)
-        found[name] = value
-    return found
-
-
-def _nested(renames: Iterable[tuple[str, str]]) -> dict[str, dict[str, str]]:
-    found: dict[str, dict[str, str]] = {}
-    for name, rest in renames:
-        theirs, _, ours = rest.partition(":")
-        found.setdefault(name, {})[theirs] = ours
-    return found
-
-
-def _source(name: str, file_format: Literal["csv", "jsonl"] | None) -> Source:
-    return Source(name, None if name == "-" else Path(name), file_format)
 
 
 def _check_names(sources: Sequence[Source], event_id: bool) -> None:
