@@ -23,6 +23,9 @@ COMMANDS = (
     "broker",
     "doctor",
     "top",
+    "acknowledge",
+    "mute",
+    "unmute",
     "backtest",
 )
 

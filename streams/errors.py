@@ -7,7 +7,7 @@ MonitorError          what went wrong and what to do; ends a command with exit c
 ├── TopicError        a topic is missing or has the wrong shape
 ├── StateError        stored state cannot be read (unknown version, other partition count)
 ├── PortError         a port is in use
-└── CommandError      what an operator published is no command
+└── CommandError      what an operator says is no command; exit code 2
 ```
 """
 
@@ -85,4 +85,6 @@ class PortError(MonitorError):
 
 
 class CommandError(MonitorError):
-    """What an operator published is no command, or names what does not exist."""
+    """What an operator says is no command, or names what does not exist."""
+
+    exit_code = 2

@@ -205,7 +205,8 @@ def metric_names() -> set[str]:
     counters = PipelineCounters(last_checkpoint=1.0)
     counters.watermark[0] = counters.committed_offset[0] = counters.consumer_lag[0] = 1
     row = Row("5m", ALL, ALL, 2, 2, {"purchase": GoalCounts(1, 1, 1)})
-    detection = DetectionRow("purchase", ALL, ALL, expected=0.5, probability=0.5)
+    alerts = {"rate_drop": True}
+    detection = DetectionRow("purchase", ALL, ALL, expected=0.5, alerts=alerts, probability=0.5)
     limited = limit_series(Snapshot(1.0, True, (row,), (), (detection,)), 1_000)
     names = set()
     for family in (*pipeline_families(counters, holds_totals=True), *business_families(limited)):

@@ -14,7 +14,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from tests.conftest import Broker
-from tests.worker import Worker, read_to_end, wait_until
+from tests.worker import Worker, read_to_end, run, wait_until
 
 PARTITIONS = 2
 KEYS: dict[str, Any] = {
@@ -112,7 +112,9 @@ def test_a_command_is_seen_in_metrics_and_http_also_after_a_kill(
         command(command="silence", alert_id=alert["alert_id"])
         command(command="acknowledge", alert_id=alert["alert_id"], by="Ada")
         wait_for(worker, (True, False, True, True), "it is acknowledged")
-        command(command="mute", **MOBILE, until=(BEGIN + 10_000) * 60, by="Ada")
+        series = [word for name, value in MOBILE.items() for word in (f"--{name}", value)]
+        given = [*series, "--config", str(worker.config_file)]
+        assert run("mute", *given, "--until", "2h", "--by", "Ada").returncode == 0
         wait_for(worker, (True, True, True, False), "it is muted")
         assert samples(worker, "conversion_alert_muted")["mobile"] == 1
         assert len([line for line in worker.log().splitlines() if "silence" in line]) == 1
@@ -120,7 +122,7 @@ def test_a_command_is_seen_in_metrics_and_http_also_after_a_kill(
         worker.kill()
         worker.start().wait_ready()
         wait_for(worker, (True, True, True, False), "both are known after a kill")
-        command(command="unmute", **MOBILE)
+        assert run("unmute", *given).returncode == 0
         wait_for(worker, (True, False, True, True), "it speaks again")
         assert len([line for line in worker.log().splitlines() if "silence" in line]) == 1
 

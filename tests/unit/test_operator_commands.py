@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import logging
+import time
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import orjson
 import pytest
+from click.testing import CliRunner
 
-from streams import patience
+from streams import operator_sending, patience
 from streams import watcher as module
+from streams.cli import cli
 from streams.errors import CommandError
 from streams.operator_commands import Acknowledge, Command, Mute, Unmute, parse
 from streams.watcher import Watcher
 from tests.unit.test_watch import BREAKS, FIRST, LAST, MINUTES
-from tests.unit.test_watcher import SETTINGS, Producer, tell, watcher
+from tests.unit.test_watcher import CONFIG, SETTINGS, Producer, tell, watcher
 
 RULES = SETTINGS.rules
 MOBILE = {"goal": "buy", "dimension": "device", "value": "mobile"}
@@ -63,7 +67,7 @@ def test_the_end_of_a_mute(until: float | str, seconds: float) -> None:
         (b'{"command": "mute", "value": "mobile", "until": 5}', "dimension", "add the dimension"),
         (b'{"command": "mute", "goal": "by", "until": 5}', "no goal by", "one of buy"),
         (b'{"command": "unmute", "dimension": "os"}', "no dimension os", "one of all, device"),
-        (b'{"command": "mute", "goal": "buy", "until": "tomorrow"}', "tomorrow", "RFC 3339"),
+        (b'{"command": "mute", "goal": "buy", "until": "tomorrow"}', "is no time", "RFC 3339"),
         (b'{"command": "mute", "goal": "buy", "until": "2027-01-15T08:00:00"}', "no zone", "RFC 3339"),
         (b'{"command": "mute", "goal": "buy", "until": 1800000000000}', "epoch seconds", "RFC 3339"),
         (b'{"command": "mute", "goal": "buy", "until": 1e999}', "", ""),
@@ -185,3 +189,66 @@ def test_commands_are_msgspec_structs_that_know_no_other_field() -> None:
     for kind in (Acknowledge, Mute, Unmute):
         assert msgspec.structs.fields(kind)
         assert kind.__struct_config__.forbid_unknown_fields
+
+
+# --- the command line -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, Command]]:
+    """What the command line publishes: brokers, topic, command."""
+    found: list[tuple[str, str, Command]] = []
+
+    async def publish(bootstrap: str, _: Any, topic: str, value: bytes) -> None:
+        found.append((bootstrap, topic, parse(value, None)))
+
+    monkeypatch.setattr(operator_sending, "_publish", publish)
+    return found
+
+
+def test_the_command_line_publishes_what_it_is_told(sent: list[Any], tmp_path: Path) -> None:
+    (tmp_path / "monitor.yaml").write_text(CONFIG + "\n")
+    given = ["--config", str(tmp_path / "monitor.yaml"), "--by", "Ada", "--note", "seen"]
+    series = ["--goal", "buy", "--dimension", "device", "--value", "mobile"]
+    for line in (
+        ["acknowledge", "a1", *given],
+        ["mute", *series, "--until", "2h", *given],
+        ["mute", *series, "--until", "1800000000", "--group", "other", "--bootstrap", "kafka:1", *given],
+        ["unmute", *series],
+    ):
+        done = CliRunner().invoke(cli, line)
+        assert (done.exit_code, done.output.split()[0]) == (0, "published"), done.output
+    said = {"by": "Ada", "note": "seen"}
+    assert sent[0] == ("localhost:9092", "conversion-commands", Acknowledge(alert_id="a1", **said))
+    in_two_hours = sent[1][2]
+    assert abs(in_two_hours.until_s - time.time() - 7_200) < 60
+    until = 1_800_000_000
+    assert sent[2] == ("kafka:1", "other-conversion-commands", Mute(until=until, **MOBILE, **said))
+    assert sent[3] == ("127.0.0.1:9092", "conversion-commands", Unmute(**MOBILE))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["mute", "--until", "2h"],
+        ["mute", "--goal", "buy", "--until", "soon"],
+        ["unmute", "--value", "mobile"],
+        ["mute", "--goal", "by", "--until", "2h", "--config", "monitor.yaml"],
+    ],
+)
+def test_the_command_line_refuses_what_a_worker_would_ignore(
+    sent: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("monitor.yaml").write_text(CONFIG)
+    error = CliRunner().invoke(cli, line).exception
+    assert isinstance(error, CommandError)
+    assert error.exit_code == 2
+    assert not sent
+
+
+@pytest.mark.parametrize("name", ["acknowledge", "mute", "unmute"])
+def test_help_shows_an_example(name: str) -> None:
+    result = CliRunner().invoke(cli, [name, "--help"])
+    assert result.exit_code == 0
+    assert f"  conversion-monitor {name} " in result.output
