@@ -108,6 +108,10 @@ class History:
         once = self._once.get((window, goal), 1.0)
         return None if factor is None else min(1.0, expected * factor * once)
 
+    def counts_minutes(self, window: str) -> bool:
+        """Whether a window has the unit of the detectors, visitors of a minute."""
+        return window == self._minute
+
     def to_api(self, window: str) -> dict[str, Any]:
         """The form of `/api/v1/history`: parallel lists, oldest first; null where there was no visitor.
 

@@ -121,9 +121,12 @@ def _segment(scene: _Scene, row: Row, goal: str, share: float | None) -> dict[st
     seen = scene.detection.get((goal, row.dimension, row.value))
     expected = _expected(scene, seen)
     numbers = _numbers(row, counts)
-    below = expected is not None and numbers["upper"] is not None and numbers["upper"] < expected
-    missing = expected * row.visitors - counts.converters if expected is not None and below else None
     level, status = judge(seen) if seen is not None else ("none", "")
+    # Over longer windows a visitor counts under his latest channel alone, and the expectation is that of all his minutes:
+    # there only the detectors tell.
+    told = scene.history.counts_minutes(scene.window) or level == "bad" or share is not None
+    below = told and expected is not None and numbers["upper"] is not None and numbers["upper"] < expected
+    missing = expected * row.visitors - counts.converters if expected is not None and below else None
     if share is not None:
         level, status = "bad", f"{share * 100:.0f} % of the loss"
     elif level == "ok" and below:
