@@ -115,7 +115,7 @@ def _of_quiet(snapshot: Snapshot, goals: Sequence[Mapping[str, Any]]) -> dict[st
 
 
 def alert_title(alert: Mapping[str, Any]) -> str:
-    """A few words for an alert record."""
+    """A few words for an alert record, and what operators said of it while it is active."""
     kind = str(alert.get("kind"))
     goal = title_of(str(alert.get("goal") or ""))
     titles = {
@@ -125,7 +125,8 @@ def alert_title(alert: Mapping[str, Any]) -> str:
         "low_intent_traffic": "High traffic, low intent",
         "stale": "No fresh data",
     }
-    return titles.get(kind, f"{goal}: {kind}")
+    said = [word for word in ("acknowledged", "muted") if alert.get(word) and alert.get("state") in ACTIVE]
+    return ", ".join([titles.get(kind, f"{goal}: {kind}"), *said])
 
 
 def _said(level: Level, title: str, text: str) -> dict[str, str]:

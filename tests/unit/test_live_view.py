@@ -181,3 +181,17 @@ def test_an_empty_shop_has_no_rate_and_no_error() -> None:
 def test_unknown_window_is_refused() -> None:
     with pytest.raises(ValueError, match="no window '7m'"):
         view(shop(), window="7m")
+
+
+@pytest.mark.parametrize(
+    ("changes", "title"),
+    [
+        ({}, "Purchase rate fell"),
+        ({"acknowledged": True, "muted": False}, "Purchase rate fell, acknowledged"),
+        ({"acknowledged": True, "muted": True}, "Purchase rate fell, acknowledged, muted"),
+        ({"acknowledged": True, "state": "resolved"}, "Purchase rate fell"),
+    ],
+)
+def test_an_active_alert_says_what_operators_said_of_it(changes: dict[str, Any], title: str) -> None:
+    view = live_view(shop(alerts=({**ALERT, **changes},)), RULES, History(RULES), "1m")
+    assert view["alerts"][0]["title"] == title
