@@ -27,6 +27,7 @@ COMMANDS = (
     "mute",
     "unmute",
     "backtest",
+    "reset",
 )
 
 

@@ -1,4 +1,4 @@
-"""Topics of a cluster: listing, creating, reading their settings; and the same as commands for people."""
+"""Topics and groups of a cluster: listing, creating, deleting, reading their settings; and commands for people."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from typing import Any, Self
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    GroupIdNotFound,
+    KafkaError,
+    TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
+from aiokafka.protocol.admin import DeleteGroupsRequest
 
 from streams.connection import REQUEST_TIMEOUT_MS
 from streams.embedded import CLUSTER_ID_PREFIX
@@ -18,6 +25,8 @@ from streams.errors import TopicError
 
 #: Seconds that new topics may take to be known everywhere, with a leader for each partition.
 LEADERS_TIMEOUT_S = 30.0
+#: Seconds that deleted topics may take until nobody lists them any more.
+DELETION_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -98,6 +107,64 @@ class TopicAdmin:
             command = creation_command(self.bootstrap, wanted[name], replication_factor)
             raise TopicError(msg, remedy=f"create it by hand, or change what is refused:\n    {command}")
         await self._wait_for_leaders(set(wanted))
+
+    async def delete(self, names: Iterable[str]) -> None:
+        """Deletes topics and returns when they are no longer listed; one that is not there is none.
+
+        Raises:
+            TopicError: The broker refuses some; names each with its reason.
+        """
+        wanted = list(names)
+        if not wanted:
+            return
+        answer = await self._client.delete_topics(wanted)
+        refused = {
+            name: for_code(code).__name__
+            for name, code, *_ in answer.topic_error_codes
+            if code and for_code(code) is not UnknownTopicOrPartitionError
+        }
+        if refused:
+            reasons = ", ".join(f"{name} ({reason})" for name, reason in refused.items())
+            commands = "".join(f"\n    {deletion_command(self.bootstrap, name)}" for name in refused)
+            msg = f"{self.bootstrap} does not delete {reasons}"
+            raise TopicError(msg, remedy=f"try again, or delete by hand as somebody who may:{commands}")
+        try:
+            async with asyncio.timeout(DELETION_TIMEOUT_S):
+                while set(wanted) & set(await self.partitions()):
+                    await asyncio.sleep(0.05)
+        except TimeoutError as error:
+            msg = f"{', '.join(wanted)} still listed {DELETION_TIMEOUT_S:g} s after the deletion"
+            raise KafkaError(msg) from error
+
+    async def members(self, group: str) -> int:
+        """How many members a consumer group has; 0 also if there is no such group."""
+        (answer,) = await self._client.describe_consumer_groups([group])
+        (found,) = answer.groups
+        error = for_code(found[0])
+        if found[0] and error is not GroupIdNotFound:
+            msg = f"group {group}"
+            raise error(msg)
+        return len(found[5])
+
+    async def delete_group(self, group: str) -> bool:
+        """Deletes a consumer group with its committed offsets; False if there is none.
+
+        Raises:
+            KafkaError: Such as `NonEmptyGroup`: it has members.
+        """
+        # The embedded broker says of every group that it was deleted.
+        listed = any(name == group for name, *_ in await self._client.list_consumer_groups())
+        node = await self._client.find_coordinator(group)
+        # The client has no method for this request.
+        answer = await self._client._send_request(DeleteGroupsRequest([group]), node)  # noqa: SLF001
+        ((_, code),) = answer.results
+        error = for_code(code)
+        if error is GroupIdNotFound:
+            return False
+        if code:
+            msg = f"group {group}"
+            raise error(msg)
+        return listed
 
     async def cluster_id(self) -> str:
         """Id of the cluster."""

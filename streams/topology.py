@@ -123,6 +123,16 @@ class Topology:
         names = (self.dead_letter, self.keyed, self.counts, self.alerts, self.commands)
         return (*names, self.shards_changelog, self.counts_changelog, self.detector_changelog)
 
+    def state(self) -> tuple[str, ...]:
+        """Every topic that holds what a group has counted; the keyed copy of events as well, which goes with it."""
+        return (
+            self.keyed,
+            self.counts,
+            self.shards_changelog,
+            self.counts_changelog,
+            self.detector_changelog,
+        )
+
     def specs(self, partitions: int) -> tuple[TopicSpec, ...]:
         """All topics in use; `partitions` is the number of the consumed topic."""
         keyed = () if self.keyed_by_visitor else (TopicSpec(self.keyed, partitions, _KEYED),)
