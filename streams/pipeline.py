@@ -87,6 +87,7 @@ class Pipeline:
         self._moved_at = time.monotonic()
         self._announced_at = -REPEAT_S
         self._holders = 0
+        self._holder: float | None = None
         self._held_since = 0.0
 
     # --- stage one -----------------------------------------------------------------------------------
@@ -142,7 +143,7 @@ class Pipeline:
         now = time.monotonic()
         moved = self.board.holders != self._holders
         repeat = moved or now - self._announced_at >= REPEAT_S
-        self._holders = self.board.holders
+        self._holders, self._holder = self.board.holders, self.board.since
         if repeat:
             self._announced_at = now
         if self.watcher is not None and (repeat or await self.watcher.work(self.app.producer)):
@@ -171,7 +172,8 @@ class Pipeline:
         if minutes.untold:  # more to come: nothing beyond it may be closed yet
             passed = min(minutes.untold) * MINUTE_MS
             owned.changed = True
-        value = told.encode(owned.writer.claim, counted, passed, minutes.packed(news), owned.producers)
+        news_of = minutes.packed(news)
+        value = told.encode(owned.writer.claim, counted, passed, news_of, owned.producers, self._holder)
         await self._tell(str(owned.partition).encode(), value, counted.watermark_ms)
 
     def _passed(self, owned: OwnedShard, at: int | None) -> int | None:
@@ -252,10 +254,10 @@ class Pipeline:
             self.settings, self.partitions, topology.alerts, topology.detector_changelog, detector
         )
         self.totals, self.claims = Totals(self.rules, self.partitions), told.Claims()
-        for partition, value in sorted(latest.items()):
-            self.add(partition, value)
         # Later than the holder before, whatever the clocks of the two say.
         self._held_since = max(time.time(), (self.board.since or 0.0) + 1e-3)
+        for partition, value in sorted(latest.items()):
+            self.add(partition, value)
         self._announced_at = -REPEAT_S
 
     @property
@@ -273,7 +275,8 @@ class Pipeline:
         if self.totals is None or self.watcher is None or not self.claims.accept(partition, found.claim):
             return False
         self.totals.put(partition, found.counts)
-        self.watcher.put(partition, found)
+        if found.holder == self._held_since:
+            self.watcher.put(partition, found)
         return True
 
     # --- HTTP ----------------------------------------------------------------------------------------

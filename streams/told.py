@@ -10,7 +10,7 @@ from streams.errors import StateError
 from streams.ledger import Claim
 
 #: Version of the message's frame.
-VERSION = 2
+VERSION = 3
 
 
 class Told(msgspec.Struct, array_like=True, frozen=True):
@@ -24,6 +24,8 @@ class Told(msgspec.Struct, array_like=True, frozen=True):
         passed_ms: Event time (epoch ms) that the partition has passed; None before the first event.
         minutes: Minutes that changed since they were told.
         producers: Who sent events lately (`name/version`) → event time of its first event.
+        holder: `Holder.since` of whom the minutes are told to: he has been told all earlier ones. To another one, who took
+            over in between, they would be a stream with a hole at its beginning.
     """
 
     version: int
@@ -33,6 +35,7 @@ class Told(msgspec.Struct, array_like=True, frozen=True):
     passed_ms: int | None
     minutes: list[minutes.Told]
     producers: dict[str, int]
+    holder: float | None
 
     @property
     def claim(self) -> Claim:
@@ -46,9 +49,10 @@ def encode(
     passed_ms: int | None = None,
     told: list[minutes.Told] | None = None,
     producers: dict[str, int] | None = None,
+    holder: float | None = None,
 ) -> bytes:
     """The message's value."""
-    message = Told(VERSION, claim.epoch, claim.writer, counted, passed_ms, told or [], producers or {})
+    message = Told(VERSION, claim.epoch, claim.writer, counted, passed_ms, told or [], producers or {}, holder)
     return msgspec.msgpack.encode(message)
 
 
