@@ -13,6 +13,7 @@ from monitor import state
 from monitor.bounds import SESSIONS_PER_VISITOR, Bounds
 from monitor.counters import PipelineCounters
 from monitor.shard import Shard
+from monitor.table import Table
 from streams.crowding import Crowding
 from streams.seldom import Seldom
 from streams.settings import Limits
@@ -210,3 +211,23 @@ def test_it_is_counted_and_told_once_with_what_to_do(caplog: pytest.LogCaptureFi
     assert len(told) == 2
     assert "its share (1000) of limits.event_ids" in told[0]
     assert "Raise limits.visitors" in told[1]
+
+
+def test_reading_old_records_takes_little_more_than_counting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All the deltas of a flood, as if no slice had made any of them needless."""
+    most, partition = 10_000, product.Partition(KEYS)
+    records = []
+    for begin in range(0, 100_000, 5_000):
+        partition.apply([event(i, i) for i in range(begin, begin + 5_000)])
+        partition.shard.limit(Bounds(most, most))
+        records.append(state.delta(partition.shard))
+    sizes, put = [], Table.put
+
+    def measured(table: Table, *arguments: Any) -> None:
+        put(table, *arguments)
+        sizes.append(table.size)
+
+    monkeypatch.setattr(Table, "put", measured)
+    copy = state.load(partition.rules, product.SALT, records)
+    assert table_sizes(copy) == table_sizes(partition.shard)
+    assert max(sizes) <= SESSIONS_PER_VISITOR * most * 5 // 4 + 4_096 + 5_000
