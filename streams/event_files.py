@@ -114,7 +114,7 @@ class Screen:
     def __init__(self, sources: Sequence[Source], doing: str, *, quiet: bool) -> None:
         self._quiet = quiet
         self._bad = 0
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
         sizes = [s.path.stat().st_size if s.path is not None else None for s in sources]
         total = None if None in sizes else sum(size for size in sizes if size is not None)
         self._bar = Progress(

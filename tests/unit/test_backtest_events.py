@@ -18,8 +18,10 @@ from streams import backtest_events
 from streams.backtest_events import Replay
 from streams.commands.backtest import command
 from streams.errors import ConfigError, MonitorError
+from streams.event_files import Screen
 from streams.events import Decoder
 from streams.mapping import Mapper
+from streams.rows import Bad
 from streams.settings import Settings, parse_settings
 from streams.sources import Source
 from streams.traffic import Outage, Profile, Shop
@@ -179,6 +181,12 @@ def test_bad_lines_are_told_with_their_number_and_the_others_count(
     assert result.exit_code == 0
     assert f"{path}:12: not JSON" in result.output
     assert f"4 of {len(events) + 4:,} rows were left out" in result.output
+
+
+def test_a_bad_line_with_the_number_of_an_emoji_keeps_its_number(capsys: pytest.CaptureFixture[str]) -> None:
+    with Screen([], "counting", quiet=False) as screen:
+        screen.bad(Bad("e.csv", 100, "not JSON"))
+    assert "e.csv:100: not JSON" in capsys.readouterr().err
 
 
 def test_disorder_beyond_the_lateness_is_counted_and_told(
