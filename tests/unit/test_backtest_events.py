@@ -43,7 +43,7 @@ BREAKS, MENDED, END = BEGIN + 90 * MINUTE_MS, BEGIN + 130 * MINUTE_MS, BEGIN + 1
 def events() -> list[dict[str, Any]]:
     """Nearly three hours of a shop whose checkout is broken on mobile for 40 minutes; no visitor changes the device."""
     outage = Outage(BREAKS, MENDED)
-    shop = Shop(Profile(rate=12.0, visitors=5_000, day_ms=86_400_000, outage=outage), BEGIN - 120_000, 3)
+    shop = Shop(Profile(rate=6.0, visitors=5_000, day_ms=86_400_000, outage=outage), BEGIN - 120_000, 3)
     shop.until(BEGIN)
     return [{**e, "visitor_id": f"{e['visitor_id']} {e['device']}"} for e in shop.until(END)]
 
