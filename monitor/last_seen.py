@@ -99,7 +99,7 @@ class LastSeen:
         hit_at: I64,
         hit_goal: I64,
         inherited: U16 | None = None,
-    ) -> I32:
+    ) -> tuple[I32, U16]:
         """Count a batch of events.
 
         Args:
@@ -111,7 +111,7 @@ class LastSeen:
             inherited: (dimensions, groups) values that a new row starts with; None: `unknown`.
 
         Returns:
-            The row of each group.
+            The row of each group, and (dimensions, groups) the segment numbers that held before these events.
         """
         table = self.table
         rows, _ = table.rows_of(groups.keys)
@@ -129,6 +129,7 @@ class LastSeen:
             seg[:, fresh] = 0 if inherited is None else inherited[:, fresh]
             seg_at[:, fresh] = NEVER
             conv[:, fresh] = NEVER
+        held = seg.copy()
         for d, carried in enumerate(numbers):
             self._latest_value(d, groups, times, carried, seg[d], seg_at[d])
         if len(hit_at):
@@ -141,7 +142,7 @@ class LastSeen:
         table.columns["seg_at"][:, rows] = seg_at
         table.columns["conv"][:, rows] = conv
         table.marked[rows] = True
-        return rows
+        return rows, held
 
     def _latest_value(self, d: int, groups: Groups, times: I64, carried: I64, seg: U16, seg_at: I64) -> None:
         """Update `seg` and `seg_at` of one dimension: the latest carrying event wins, then the greater value."""

@@ -17,6 +17,7 @@ from monitor.segments import Segments
 from monitor.table import Table
 
 I64 = npt.NDArray[np.int64]
+U16 = npt.NDArray[np.uint16]
 MINUTE_MS = 60_000
 #: Which of the latest minutes a visitor was seen in is a bit mask; later than that a minute cannot be told apart.
 _REMEMBERED = 64
@@ -24,6 +25,25 @@ _REMEMBERED = 64
 KEPT = 10_080
 #: Minute (of the epoch), flat cell numbers (measure × rows + row), values; and how many rows that was.
 Told = tuple[int, int, list[int], list[int]]
+
+
+def _then(groups: Groups, key: I64, times: I64, numbers: Sequence[I64], held: U16) -> U16:
+    """Segment numbers of each visitor in each of his minutes, (dimensions, pairs); pairs in the order of `key`.
+
+    That is the value of his latest event of the batch, up to the end of the minute, that carries the dimension, else what
+    he had before: as it would be if the batch ended with the minute.
+    """
+    order = np.lexsort((times, key))
+    ordered = key[order]
+    ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
+    who = groups.of_event[order]
+    first = np.searchsorted(who, who[ends])  # where the visitor's events begin
+    place = np.arange(len(order))
+    seg = np.empty((len(numbers), len(ends)), np.uint16)
+    for d, carried in enumerate(numbers):
+        there = np.maximum.accumulate(np.where(carried[order] >= 0, place, -1))[ends]
+        seg[d] = np.where(there >= first, carried[order[np.maximum(there, 0)]], held[d][who[ends]])
+    return seg
 
 
 class Minutes:
@@ -63,7 +83,16 @@ class Minutes:
             self.untold.add(number)
             self.unsaved.add(number)
 
-    def see(self, visitors: Table, groups: Groups, rows: I32, times: I64, needed: int) -> None:
+    def see(
+        self,
+        visitors: Table,
+        groups: Groups,
+        rows: I32,
+        times: I64,
+        needed: int,
+        numbers: Sequence[I64],
+        held: U16,
+    ) -> None:
         """Count the visitors of a batch in the minutes of their events.
 
         Args:
@@ -72,21 +101,31 @@ class Minutes:
             rows: Row of each visitor in the table.
             times: Event time of each event.
             needed: Rows of the cells.
+            numbers: Per dimension, the number of the value that each event carries, -1 for none.
+            held: (dimensions, visitors) numbers of their values before the batch.
         """
         minute = times // MINUTE_MS
         base = int(minute.min())
         span = int(minute.max()) - base + 1
-        if span > _REMEMBERED:  # what a visitor's row remembers is seen step by step, as it is event by event
-            step = (minute - base) // _REMEMBERED
-            for number in np.unique(step).tolist():
-                part = np.flatnonzero(step == number)
-                some = Groups(groups.of_event[part].astype(np.uint64))
-                self.see(visitors, some, rows[some.keys.astype(np.int64)], times[part], needed)
-            return
-        distinct = np.unique(groups.of_event * span + (minute - base))
+        key = groups.of_event * span + (minute - base)
+        distinct = np.unique(key)
         who, when = distinct // span, distinct % span + base
+        seg = visitors.columns["seg"][:, rows[who]] if span == 1 else _then(groups, key, times, numbers, held)
+        if span <= _REMEMBERED:
+            self._see(visitors, rows, who, when, seg, needed)
+            return
+        step = (when - base) // _REMEMBERED  # what a visitor's row remembers reaches no further
+        for number in np.unique(step).tolist():
+            part = np.flatnonzero(step == number)
+            self._see(visitors, rows, who[part], when[part], seg[:, part], needed)
+
+    def _see(
+        self, visitors: Table, rows: I32, who: npt.NDArray[np.intp], when: I64, seg: U16, needed: int
+    ) -> None:
+        """Count pairs of a visitor (position in `rows`) and a minute that were not counted yet."""
         latest, seen = visitors.columns["minute"][rows], visitors.columns["seen"][rows]
-        newest = np.maximum(latest, groups.largest(minute))
+        newest = latest.copy()
+        np.maximum.at(newest, who, when)
         shift = np.minimum(newest - latest, _REMEMBERED).astype(np.uint64)
         seen = np.where(
             shift < _REMEMBERED, seen << np.minimum(shift, np.uint64(_REMEMBERED - 1)), np.uint64(0)
@@ -97,8 +136,8 @@ class Minutes:
         np.bitwise_or.at(seen, who[new], bit[new])
         visitors.columns["minute"][rows] = newest
         visitors.columns["seen"][rows] = seen
-        seg = visitors.columns["seg"][:, rows[who[new]]]
-        cells = [np.zeros(len(when[new]), np.int64)] + [s.row[seg[d]] for d, s in enumerate(self._segments)]
+        cells = [np.zeros(int(new.sum()), np.int64)]
+        cells += [s.row[seg[d][new]] for d, s in enumerate(self._segments)]
         self._add(when[new], 0, np.stack(cells), needed)
 
     def convert(self, times: I64, goal: int, rows: npt.NDArray[np.int64], needed: int) -> None:

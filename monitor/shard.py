@@ -193,8 +193,8 @@ class Shard:
             numbers = [carried[part] for carried in numbers]
             hit_at, hit_goal = place[hit_at[hits]], hit_goal[hits]
         by_visitor, by_session = Groups(visitor), Groups(session)
-        visitor_rows = self.visitors.touch(by_visitor, time, numbers, hit_at, hit_goal)
-        self.minutes.see(self.visitors.table, by_visitor, visitor_rows, time, self.next_row)
+        visitor_rows, held = self.visitors.touch(by_visitor, time, numbers, hit_at, hit_goal)
+        self.minutes.see(self.visitors.table, by_visitor, visitor_rows, time, self.next_row, numbers, held)
         row_of_event = visitor_rows[by_visitor.of_event]
         now_seg = self.visitors.table.columns["seg"]
         session_visitor = row_of_event[by_session.order[by_session.starts]]

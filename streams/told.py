@@ -52,7 +52,9 @@ def encode(
     holder: float | None = None,
 ) -> bytes:
     """The message's value."""
-    message = Told(VERSION, claim.epoch, claim.writer, counted, passed_ms, told or [], producers or {}, holder)
+    message = Told(
+        VERSION, claim.epoch, claim.writer, counted, passed_ms, told or [], producers or {}, holder
+    )
     return msgspec.msgpack.encode(message)
 
 

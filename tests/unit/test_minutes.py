@@ -50,6 +50,37 @@ def by_hand(events: list[dict[str, Any]]) -> dict[int, list[int]]:
     return {m: [len(v), goals[m, "purchase"], goals[m, "sign_up"]] for m, v in sorted(visitors.items())}
 
 
+@FEW
+@given(st.integers(0, 1 << 32))
+def test_a_visitor_counts_under_what_he_was_in_that_minute(seed: int) -> None:
+    """In one batch of hours as in a batch of every minute."""
+    rng = random.Random(seed)
+    events = [
+        event(rng.randrange(5), at, rng.choice(KINDS), rng.choice([None, None, "mobile", "desktop", "tv"]))
+        for at in sorted(rng.randrange(200 * MINUTE_MS) for _ in range(150))
+    ]
+    once, often = (
+        product.Partition(KEYS | {"windows": ["1m", "5m", "24h"]}),
+        product.Partition(KEYS | {"windows": ["1m", "5m", "24h"]}),
+    )
+    once.apply(events)
+    for minute in range(200):
+        often.apply([e for e in events if (e["timestamp"] - NOON) // MINUTE_MS == minute])
+    assert by_segment(once.shard) == by_segment(often.shard)
+
+
+def by_segment(shard: Any) -> dict[tuple[int, str], list[int]]:
+    """Visitors and conversions of each minute and value of the first dimension."""
+    segments = shard.segments[0]
+    names = {int(row): segments.names[n] for n, row in enumerate(segments.row[: len(segments.names)])}
+    return {
+        (minute, name): cells[:, row].tolist()
+        for minute, cells in shard.minutes.cells.items()
+        for row, name in names.items()
+        if row < cells.shape[1] and cells[:, row].any()
+    }
+
+
 def test_a_batch_of_hours_counts_each_of_its_minutes() -> None:
     """A worker that catches up reads hours of a quiet site at once."""
     events = [event(visitor, at * MINUTE_MS) for at in range(0, 300, 7) for visitor in (1, 2)]
