@@ -68,6 +68,14 @@ def events(seed: int) -> Iterator[dict[str, Any]]:
                 yield event | {"event": "purchase", "timestamp": event["timestamp"] + 1}
 
 
+def purchases_lost(seed: int) -> float:
+    """How many purchases the broken checkout costs on average: those of the people who were there."""
+    begin = BEGIN_MS + BEGINS["broken"] * MINUTE_MS
+    end = begin + LASTS * MINUTE_MS
+    met = {e["visitor_id"] for e in events(seed) if begin <= e["timestamp"] < end and e["device"] == "mobile"}
+    return RATE * len(met)
+
+
 def _pick(shares: dict[str, float], draw: float) -> str:
     for name, share in shares.items():
         draw -= share

@@ -105,5 +105,8 @@ def test_four_things_happen_and_a_worker_dies_in_each(
     ]
     named = [[(s["dimension"], s["value"]) for s in records[-1]["segments"]] for records in found]
     assert named == [[("producer", "app/2.1")], [("channel", "social")], [], [("device", "mobile")]]
+    broken = found[-1][-1]
+    assert broken["segments"][0]["share"] >= 0.9
+    assert broken["lost_conversions"] == pytest.approx(kinds.purchases_lost(SEED), rel=0.2)
     begun = [(records[-1]["onset_at"] * 1000 - kinds.BEGIN_MS) // kinds.MINUTE_MS for records in found]
     assert all(abs(b - at) <= 5 for b, at in zip(begun, kinds.BEGINS.values(), strict=True)), begun
