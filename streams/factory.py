@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
@@ -84,6 +85,7 @@ class MonitorApp(faust.App):  # type: ignore[misc]
     async def on_first_start(self) -> None:
         """Open HTTP, wait for the broker, make sure of the topics; only then does Faust connect."""
         await super().on_first_start()
+        collect_seldom()
         settings, pipeline = self.pipeline.settings, self.pipeline
         kafka = settings.kafka
         try:
@@ -159,6 +161,11 @@ class Clockwork(Service):  # type: ignore[misc]
         while not self.should_stop:
             await reader.follow(pipeline.settings.kafka.bootstrap_servers, pipeline.client_kwargs)
             await self.sleep(1.0)
+
+
+def collect_seldom() -> None:
+    """Let Python look for cycles seldom: events make none, and looking through them again and again cost some 15 %."""
+    gc.set_threshold(200_000, 50, 100)
 
 
 def create_app(settings: Settings) -> MonitorApp:
