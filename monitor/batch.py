@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import operator
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from monitor.duplicates import hashed
 from monitor.fields import OBJECT_FIELDS, value_text
 from monitor.goals import Goal
-from monitor.index import U64
+from monitor.index import U64, clean_keys
+from monitor.segments import Segments
 
 I64 = npt.NDArray[np.int64]
-#: Visitor ids whose hash is kept at hand; a keyed hash costs ten times a look-up.
+#: Visitor ids whose hash is kept at hand; a keyed hash costs several times a look-up.
 _KNOWN_VISITORS = 200_000
 #: Stands for "has no such id".
 NO_ID = np.uint64(0)
@@ -64,50 +65,73 @@ class Batch:
     visitor: U64
     session: U64
     event_id: U64
+    numbers: list[I64]
+    """Per dimension, the number of the value each event carries (see `Segments`), -1 for none."""
     hit_at: I64
     """Position of each event that meets a goal (one entry per goal it meets)."""
     hit_goal: I64
     """Number of that goal."""
+    hit_events: list[EventLike]
+    """That event."""
 
     def take(self, wanted: npt.NDArray[np.bool_]) -> Batch:
         """The wanted events only; positions of hits follow."""
-        hits = wanted[self.hit_at]
         new_position = np.cumsum(wanted) - 1
+        chosen = self.with_hits(wanted[self.hit_at])
         return Batch(
             self.time[wanted],
             self.visitor[wanted],
             self.session[wanted],
             self.event_id[wanted],
-            new_position[self.hit_at[hits]],
-            self.hit_goal[hits],
+            [carried[wanted] for carried in self.numbers],
+            new_position[chosen.hit_at],
+            chosen.hit_goal,
+            chosen.hit_events,
         )
+
+    def with_hits(self, wanted: npt.NDArray[np.bool_]) -> Batch:
+        """The same events, of the hits only the wanted ones."""
+        events = list(itertools.compress(self.hit_events, wanted.tolist()))
+        return replace(self, hit_at=self.hit_at[wanted], hit_goal=self.hit_goal[wanted], hit_events=events)
+
+
+class _Visitors(dict[str, int]):
+    """Visitor id → its hash; of those seen lately, as a keyed hash costs several times a look-up."""
+
+    def __init__(self, key: bytes) -> None:
+        super().__init__()
+        self._key = key
+
+    def __missing__(self, visitor_id: str) -> int:
+        digest = hashlib.blake2b(visitor_id.encode(), digest_size=8, key=self._key).digest()
+        if len(self) >= _KNOWN_VISITORS:
+            self.clear()
+        self[visitor_id] = value = int.from_bytes(digest, "little")
+        return value
 
 
 class Hasher:
     """64-bit hashes of ids: visitor ids keyed by the salt (blake2b), so that a stored hash tells nobody the id."""
 
     def __init__(self, salt: bytes) -> None:
-        self._key = hashlib.blake2b(salt, digest_size=32).digest()
-        self.seed = int.from_bytes(self._key[:8], "little")
-        self._known: dict[str, int] = {}
-
-    def _visitor(self, visitor_id: str) -> int:
-        digest = hashlib.blake2b(visitor_id.encode(), digest_size=8, key=self._key).digest()
-        value = int.from_bytes(digest, "little")
-        if len(self._known) >= _KNOWN_VISITORS:
-            self._known.clear()
-        self._known[visitor_id] = value
-        return value
+        key = hashlib.blake2b(salt, digest_size=32).digest()
+        self.seed = int.from_bytes(key[:8], "little")
+        self._visitors = _Visitors(key)
 
     def visitors(self, ids: Sequence[str]) -> U64:
         """Hashes of visitor ids."""
-        get, slow = self._known.get, self._visitor
-        return hashed([get(i) or slow(i) for i in ids])
+        return clean_keys(np.fromiter(map(self._visitors.__getitem__, ids), np.uint64, len(ids)))
 
     def ids(self, ids: Sequence[str | None]) -> U64:
         """Hashes of other ids; `NO_ID` where there is none."""
         digest, seed = xxhash.xxh3_64_intdigest, self.seed
-        return np.array([0 if i is None else digest(i.encode(), seed) or 1 for i in ids], np.uint64)
+        try:
+            every = map(digest, map(str.encode, ids), itertools.repeat(seed))  # type: ignore[arg-type]
+            found = np.fromiter(every, np.uint64, len(ids))
+        except TypeError:  # some have none
+            return np.array([0 if i is None else digest(i.encode(), seed) or 1 for i in ids], np.uint64)
+        found[found == NO_ID] = 1
+        return found
 
 
 def mix(a: U64, b: U64 | np.uint64) -> U64:
@@ -154,25 +178,56 @@ class GoalMatcher:
 
 
 class BatchReader:
-    """Turns events into a `Batch`."""
+    """Turns events into a `Batch`; kept from batch to batch."""
 
-    def __init__(self, goals: Sequence[Goal], salt: bytes) -> None:
+    def __init__(self, goals: Sequence[Goal], segments: Sequence[Segments], salt: bytes) -> None:
         self.hasher = Hasher(salt)
-        self._matcher = GoalMatcher(goals)
+        self.matcher = GoalMatcher(goals)
+        self.segments = segments
+        self.values = [text_reader(s.dimension.field) for s in segments]
 
-    def read(self, events: Sequence[EventLike]) -> Batch:
-        """The columns of a batch."""
-        visitor = self.hasher.visitors([e.visitor_id for e in events])
-        session = self.hasher.ids([e.session_id for e in events])
-        with_session = session != NO_ID
-        # A session belongs to its visitor: one session id under two visitors is two sessions.
-        session[with_session] = mix(visitor[with_session], session[with_session])
-        hit_at, hit_goal = self._matcher.hits(events)
-        return Batch(
-            time=np.array([e.timestamp for e in events], np.int64),
-            visitor=visitor,
-            session=session,
-            event_id=self.hasher.ids([e.event_id for e in events]),
-            hit_at=hit_at,
-            hit_goal=hit_goal,
+    def begin(self) -> Reading:
+        """A batch that grows."""
+        return Reading(self)
+
+
+class Reading:
+    """Events that become one `Batch`, handed over a few hundred at a time.
+
+    That is three times as fast as all at once: the events are read while they are in the processor's cache, and let go.
+    """
+
+    def __init__(self, reader: BatchReader) -> None:
+        self._reader = reader
+        self.size = 0
+        self._columns: list[tuple[npt.NDArray[Any], ...]] = []
+        self._hit_events: list[EventLike] = []
+
+    def add(self, events: Sequence[EventLike]) -> None:
+        """The next events, in order of arrival."""
+        if not events:
+            return
+        reader, n = self._reader, len(events)
+        hasher = reader.hasher
+        hit_at, hit_goal = reader.matcher.hits(events)
+        self._hit_events += [events[i] for i in hit_at.tolist()]
+        self._columns.append(
+            (
+                np.fromiter([e.timestamp for e in events], np.int64, n),
+                hasher.visitors([e.visitor_id for e in events]),
+                hasher.ids([e.session_id for e in events]),
+                hasher.ids([e.event_id for e in events]),
+                hit_at + self.size,
+                hit_goal,
+                *(s.read(read(events)) for s, read in zip(reader.segments, reader.values, strict=True)),
+            )
         )
+        self.size += n
+
+    def batch(self) -> Batch:
+        """All that was added; at least one event."""
+        columns = [np.concatenate(parts) for parts in zip(*self._columns, strict=True)]
+        time, visitor, session, event_id, hit_at, hit_goal, *numbers = columns
+        # A session belongs to its visitor: one session id under two visitors is two sessions.
+        session = np.where(session == NO_ID, NO_ID, mix(visitor, session))
+        return Batch(time, visitor, session, event_id, numbers, hit_at, hit_goal, self._hit_events)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from monitor.index import U64, clean_keys
+from monitor.index import U64
 from monitor.table import PLAIN, Table
 
 I64 = npt.NDArray[np.int64]
@@ -77,8 +77,3 @@ def first_of_each(keys: U64) -> Bools:
     first = np.zeros(len(keys), bool)
     first[np.unique(keys, return_index=True)[1]] = True
     return first
-
-
-def hashed(digests: list[int]) -> U64:
-    """Hashes of ids as keys of a table."""
-    return clean_keys(np.array(digests, np.uint64))

@@ -22,6 +22,19 @@ _TIMES = 4
 _MOST = 60_000
 
 
+class _Numbers(dict[str | None, int]):
+    """Value → number; a value without one gets a provisional number (-2, -3 and so on)."""
+
+    def __init__(self) -> None:
+        super().__init__({None: -1, "": -1})
+        self.provisional: list[str] = []
+
+    def __missing__(self, value: str) -> int:
+        self.provisional.append(value)
+        self[value] = number = -1 - len(self.provisional)
+        return number
+
+
 class Segments:
     """Values of one dimension in one partition.
 
@@ -35,7 +48,7 @@ class Segments:
         self.dimension = dimension
         self.limit = min(_MOST, max(_LEAST, dimension.max_values * _TIMES)) + 2
         self.names: list[str] = []
-        self._number: dict[str | None, int] = {None: -1, "": -1}
+        self._number = _Numbers()
         self.row: npt.NDArray[np.int64] = np.zeros(0, np.int64)
         self.order: npt.NDArray[np.int64] = np.zeros(0, np.int64)
         self.by_order: npt.NDArray[np.int64] = np.zeros(0, np.int64)
@@ -63,18 +76,39 @@ class Segments:
         self.order = np.empty(len(self.names), np.int64)
         self.order[self.by_order] = np.arange(len(self.names))
 
-    def numbers(self, values: list[str | None], next_row: int) -> tuple[npt.NDArray[np.int64], int]:
-        """Number of each value, -1 where it is not carried; and the next free row, as new values take one each."""
-        get = self._number.get
-        try:
-            return np.array([self._number[value] for value in values], np.int64), next_row
-        except KeyError:
-            pass
-        rows_before = next_row
-        for value in values:
-            if value not in self._number and value is not None and len(self.names) < self.limit:
-                next_row = self._add(value, next_row)
-        if next_row != rows_before:
-            self._rank()
-        other = self._number[OTHER]
-        return np.array([get(value, other) for value in values], np.int64), next_row
+    def read(self, values: list[str | None]) -> npt.NDArray[np.int64]:
+        """Number of each value, -1 where it is not carried; for a value without one a provisional number below -1.
+
+        A value gets its number only when an event that counts carries it: `settle`.
+        """
+        return np.fromiter(map(self._number.__getitem__, values), np.int64, len(values))
+
+    def settle(self, numbers: npt.NDArray[np.int64], next_row: int) -> int:
+        """Give the values of events that count their numbers, in place; what was provisional is forgotten.
+
+        Args:
+            numbers: As `read` gave them since the last call, in order of arrival, of the events that count.
+            next_row: The first free row of the cells.
+
+        Returns:
+            The first free row after that: a new value takes one.
+        """
+        provisional = self._number.provisional
+        if not provisional:
+            return next_row
+        for value in provisional:
+            del self._number[value]
+        new = np.flatnonzero(numbers < -1)
+        if new.size:
+            codes, first = np.unique(numbers[new], return_index=True)
+            final = np.full(len(provisional), self._number[OTHER], np.int64)
+            rows_before = next_row
+            for code in codes[np.argsort(first)].tolist():
+                if len(self.names) < self.limit:
+                    final[-2 - code] = len(self.names)
+                    next_row = self._add(provisional[-2 - code], next_row)
+            if next_row != rows_before:
+                self._rank()
+            numbers[new] = final[-2 - numbers[new]]
+        provisional.clear()
+        return next_row

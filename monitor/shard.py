@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from monitor.admission import Admission
-from monitor.batch import Batch, BatchReader, EventLike, mix, text_reader
+from monitor.batch import Batch, BatchReader, EventLike, Reading, mix, text_reader
 from monitor.bounds import SESSIONS_PER_VISITOR, Bounds
 from monitor.counts import Counts, evaluate
 from monitor.duplicates import Remembered
@@ -45,12 +45,11 @@ class Shard:
 
     def __init__(self, rules: Rules, salt: bytes = b"") -> None:
         self.rules = rules
-        self._reader = BatchReader(rules.goals, salt)
-        self._value_readers = [text_reader(d.field) for d in rules.dimensions]
         self._revenue_readers = [text_reader(g.revenue) if g.revenue else None for g in rules.goals]
         goals = [g.name for g in rules.goals]
         self.panes = Panes(rules.windows, rules.max_in_future_ms)
         self.segments = [Segments(d) for d in rules.dimensions]
+        self._reader = BatchReader(rules.goals, self.segments, salt)
         self.next_row = 1  # row 0 of the cells is the whole
         for segments in self.segments:
             self.next_row = segments.restore([UNKNOWN, OTHER], self.next_row)
@@ -80,57 +79,61 @@ class Shard:
             now_ms: The wall clock. Under `clock: wall` event time cannot run ahead of it.
             sources: Where each event comes from, if several ordered streams are mixed here (see `Admission`).
         """
-        if not events:
+        reading = self.begin()
+        reading.add(events)
+        return self.count(reading, now_ms, sources)
+
+    def begin(self) -> Reading:
+        """A batch to which events are added a few hundred at a time, to be counted as one."""
+        return self._reader.begin()
+
+    def count(self, reading: Reading, now_ms: int, sources: Sequence[int] | None = None) -> Applied:
+        """Count what was read; `apply` says what the arguments are."""
+        if not reading.size:
             return Applied()
-        batch = self._reader.read(events)
+        batch = reading.batch()
         admitted, duplicates, late = self.admission.admit(
             batch.time, batch.event_id, now_ms, None if sources is None else np.array(sources, np.int64)
         )
         if not admitted.all():
-            events = [e for e, ok in zip(events, admitted.tolist(), strict=True) if ok]
             batch = batch.take(admitted)
-            if not events:
-                return Applied(duplicates=duplicates, late=late)
+        for segments, carried in zip(self.segments, batch.numbers, strict=True):
+            self.next_row = segments.settle(carried, self.next_row)
+        if not len(batch.time):
+            return Applied(duplicates=duplicates, late=late)
+        self.panes.ensure_rows(self.next_row)
         self._advance(now_ms)
-        numbers = self._numbers(events)
-        repeated = self._drop_repeated_transactions(events, batch)
+        batch, repeated = self._without_repeated_transactions(batch)
         without = np.flatnonzero(batch.session == 0)
         if without.size:
             keys, joined, into = self.gap_sessions.assign(batch.visitor[without], batch.time[without])
             self.sessions.merge(joined, into)
             batch.session[without] = keys
-        for part in self._rounds(batch, numbers):
-            self._count(events, batch, numbers, part)
-        return Applied(len(events), duplicates, late, repeated, batch.time)
+        for part in self._rounds(batch):
+            self._count(batch if part is None else batch.take(part))
+        return Applied(len(batch.time), duplicates, late, repeated, batch.time)
 
     def _advance(self, now_ms: int) -> None:
         watermark = self.admission.watermark_ms
         if watermark is not None:
             self.panes.advance(min(watermark, now_ms) if self.rules.clock == "wall" else watermark)
 
-    def _numbers(self, events: Sequence[EventLike]) -> list[I64]:
-        numbers = []
-        for segments, read in zip(self.segments, self._value_readers, strict=True):
-            carried, self.next_row = segments.numbers(read(events), self.next_row)
-            numbers.append(carried)
-        self.panes.ensure_rows(self.next_row)
-        return numbers
-
-    def _drop_repeated_transactions(self, events: Sequence[EventLike], batch: Batch) -> int:
-        """Take the hits of transactions that were counted already out of the batch; how many."""
-        ids = [events[i].transaction_id for i in batch.hit_at.tolist()]
+    def _without_repeated_transactions(self, batch: Batch) -> tuple[Batch, int]:
+        """The batch without the hits of transactions that were counted already; how many these were."""
+        ids = [event.transaction_id for event in batch.hit_events]
         having = np.flatnonzero([i is not None for i in ids])
         if not having.size:
-            return 0
+            return batch, 0
         goal, time = batch.hit_goal[having], batch.time[batch.hit_at[having]]
         keys = mix(self._reader.hasher.ids([ids[i] for i in having.tolist()]), goal.astype(np.uint64))
         repeat = self.transactions.new_and_repeated(keys, time)
-        keep = np.ones(len(batch.hit_at), bool)
+        if not repeat.any():
+            return batch, 0
+        keep = np.ones(len(ids), bool)
         keep[having[repeat]] = False
-        batch.hit_at, batch.hit_goal = batch.hit_at[keep], batch.hit_goal[keep]
-        return int(np.count_nonzero(repeat))
+        return batch.with_hits(keep), int(np.count_nonzero(repeat))
 
-    def _rounds(self, batch: Batch, numbers: Sequence[I64]) -> list[npt.NDArray[np.intp] | None]:
+    def _rounds(self, batch: Batch) -> list[npt.NDArray[np.bool_] | None]:
         """Cut the batch where an event needs to see its visitor as he is just after it; None = all of it.
 
         That is: a conversion or the first event of a session that does not carry a dimension, and a visitor or a
@@ -145,7 +148,7 @@ class Shard:
             begins = returns(batch.session, batch.time, longest)
             cut_before = begins | returns(batch.visitor, batch.time, longest)
         lacking = np.zeros(n, bool)
-        for carried in numbers:
+        for carried in batch.numbers:
             lacking |= carried < 0
         if lacking.any():
             cut_after[batch.hit_at] = True
@@ -167,32 +170,12 @@ class Shard:
         piece -= piece[groups.starts][group]
         rounds = np.empty(n, np.int64)
         rounds[groups.order] = piece
-        return [np.flatnonzero(rounds == r) for r in np.unique(rounds).tolist()]
+        return [rounds == r for r in np.unique(rounds).tolist()]
 
-    def _count(
-        self,
-        events: Sequence[EventLike],
-        batch: Batch,
-        numbers: Sequence[I64],
-        part: npt.NDArray[np.intp] | None,
-    ) -> None:
+    def _count(self, batch: Batch) -> None:
         """Count one round: visitors, their sessions, conversions and revenue."""
-        time, visitor, session, hit_at, hit_goal = (
-            batch.time,
-            batch.visitor,
-            batch.session,
-            batch.hit_at,
-            batch.hit_goal,
-        )
-        if part is not None:
-            place = np.full(len(time), -1, np.int64)
-            place[part] = np.arange(len(part))
-            hits = place[hit_at] >= 0
-            events = [events[i] for i in part.tolist()]
-            time, visitor, session = time[part], visitor[part], session[part]
-            numbers = [carried[part] for carried in numbers]
-            hit_at, hit_goal = place[hit_at[hits]], hit_goal[hits]
-        by_visitor, by_session = Groups(visitor), Groups(session)
+        time, numbers, hit_at, hit_goal = batch.time, batch.numbers, batch.hit_at, batch.hit_goal
+        by_visitor, by_session = Groups(batch.visitor), Groups(batch.session)
         visitor_rows, held = self.visitors.touch(by_visitor, time, numbers, hit_at, hit_goal)
         self.minutes.see(self.visitors.table, by_visitor, visitor_rows, time, self.next_row, numbers, held)
         row_of_event = visitor_rows[by_visitor.of_event]
@@ -203,10 +186,10 @@ class Shard:
             own = [carried[hit_at] for carried in numbers]
             held = now_seg[:, row_of_event[hit_at]].astype(np.int64)
             segment = [np.where(o >= 0, o, h) for o, h in zip(own, held, strict=True)]
-            self._conversions(events, time[hit_at], hit_at, hit_goal, segment)
+            self._conversions(batch.hit_events, time[hit_at], hit_goal, segment)
 
     def _conversions(
-        self, events: Sequence[EventLike], time: I64, hit_at: I64, hit_goal: I64, segment: Sequence[I64]
+        self, events: Sequence[EventLike], time: I64, hit_goal: I64, segment: Sequence[I64]
     ) -> None:
         column = self.panes.column(time)
         rows = np.stack(
@@ -226,7 +209,7 @@ class Shard:
                 continue
             by_currency: dict[str, tuple[list[object], list[I64], list[I64]]] = {}
             for i in chosen.tolist():
-                event = events[int(hit_at[i])]
+                event = events[i]
                 amount = amount_of(event.value if goal.revenue == "value" else read([event])[0])
                 if amount is None:
                     continue

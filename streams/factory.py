@@ -27,6 +27,8 @@ _FRAMEWORK = logging.getLogger("faust")
 
 #: Batches that wait for the agent, over all partitions.
 _BUFFERED_BATCHES = 8
+#: Most bytes of one fetch of a partition: an event costs the less the larger its batch is (`docs/architecture.md`).
+_FETCH_BYTES = 4 << 20
 #: Seconds without a heartbeat after which a worker's partitions go to others; Apache Kafka takes no less.
 _SESSION_TIMEOUT_S = 6.0
 #: How long a rebalance may wait for a checkpoint, seconds.
@@ -199,6 +201,7 @@ def create_app(settings: Settings) -> MonitorApp:
         topic_disable_leader=True,
         reply_create_topic=False,
         stream_buffer_maxsize=_BUFFERED_BATCHES,
+        consumer_max_fetch_size=_FETCH_BYTES,
         stream_recovery_delay=0.0,
         stream_wait_empty=False,
         broker_session_timeout=_SESSION_TIMEOUT_S,

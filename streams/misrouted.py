@@ -20,15 +20,15 @@ class PlacementCheck:
     def check(
         self, records: Sequence[Record], decoded: Decoded, partitions: int | None, partition: int
     ) -> None:
-        """Does the last event's key say the visitor, and does murmur2 of it say this partition?
+        """Does an event's key say the visitor, and does murmur2 of it say this partition?
 
         Args:
-            records: The batch, as many as were decoded.
-            decoded: Its events; a batch with rejected ones is passed over.
+            records: Some of a batch, as many as were decoded.
+            decoded: Their events; a batch with rejected ones is passed over.
             partitions: Of the topic; None: not known yet.
             partition: The one that the batch lies on.
         """
-        if decoded.rejected or partitions is None:
+        if decoded.rejected or not decoded.events or partitions is None:
             return
         key, visitor = records[-1].key, decoded.events[-1].visitor_id
         if key != visitor.encode():

@@ -98,20 +98,28 @@ class Pipeline:
         if owned is None:
             return
         now = time.time()
-        records = [r for r in batch.records if r.offset >= owned.next_offset]
-        if not self.settings.kafka.keyed_by_visitor:
-            records = without_repeats(records, owned.seen)
-        decoded = self.decoder.decode([r.value for r in records], int(now * 1000))
-        sources = None if self.settings.kafka.keyed_by_visitor else sources_of(records, decoded.rejected)
-        applied = owned.shard.apply(decoded.events, int(now * 1000), sources)
+        reading, rejected = owned.shard.begin(), 0
+        sources: list[int] | None = None if self.settings.kafka.keyed_by_visitor else []
+        for part in batch.parts(owned.next_offset):
+            records = part if sources is None else without_repeats(part, owned.seen)
+            decoded = self.decoder.decode([r.value for r in records], int(now * 1000))
+            if sources is not None:
+                sources += sources_of(records, decoded.rejected)
+            elif not reading.size:
+                self._placement.check(records, decoded, self.partitions, owned.partition)
+            reading.add(decoded.events)
+            owned.note_producers(decoded.events)
+            for bad in decoded.rejected:
+                self._dead_letters.post(self.app.producer, owned, records[bad.position], bad)
+            rejected += len(decoded.rejected)
+        applied = owned.shard.count(reading, int(now * 1000), sources)
         self._crowding.check(owned.shard, self.partitions, owned.partition)
         owned.next_offset = batch.end
         owned.highwater = batch.highwater
         owned.changed = True
         owned.active_at = time.monotonic()
-        owned.note_producers(decoded.events)
         counters = self.counters
-        counters.events += len(records)
+        counters.events += reading.size + rejected
         counters.duplicates += applied.duplicates
         counters.late += applied.late
         counters.count_delays(now - applied.times / 1000)
@@ -120,11 +128,7 @@ class Pipeline:
         if watermark is not None:
             counters.watermark[owned.partition] = watermark / 1000
             self.move(watermark)
-        if decoded.events and self.settings.kafka.keyed_by_visitor:
-            self._placement.check(records, decoded, self.partitions, owned.partition)
-        for rejected in decoded.rejected:
-            self._dead_letters.post(self.app.producer, owned, records[rejected.position], rejected)
-        if decoded.rejected:
+        if rejected:
             await self._dead_letters.wait_for_room(owned)
 
     def move(self, watermark_ms: int) -> None:

@@ -6,6 +6,7 @@ Each copy says in headers where it comes from, so that a copy sent twice after a
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from faust.types import TP
@@ -25,7 +26,7 @@ def register(app: Any, pipeline: Pipeline) -> None:
         async for event in stream.events():
             batch: Batch = event.message.batch
             sent = []
-            for record in batch.records:
+            for record in itertools.chain.from_iterable(batch.parts(batch.start)):
                 key = visitor_key(record.value)
                 headers = origin_headers(record, batch.partition)
                 partition = 0 if key is None else None
