@@ -29,7 +29,7 @@ goals:
   sign_up: {kind: micro, match: {event: sign_up}}
 """
 #: Minutes of traffic from before the start, so that windows are not empty.
-HISTORY_MIN = 15
+HISTORY_MIN = 30
 #: The shop has been open for so long before that: longer than a session.
 WARM_UP_MS = 120_000
 #: A day passes in this many minutes. Not less: traffic that doubles within minutes is no shop's.
@@ -47,7 +47,7 @@ class Script:
         seed: Of everything random.
     """
 
-    rate: float = 120.0
+    rate: float = 300.0
     breaks_s: float = 120.0
     mended_s: float = 420.0
     seed: int = 1
@@ -115,8 +115,16 @@ def free_http_port(wanted: int | None) -> int:
 
 
 @contextlib.asynccontextmanager
-async def running_demo(script: Script, port: int | None, stop: asyncio.Event) -> AsyncIterator[Demo]:
+async def running_demo(
+    script: Script, port: int | None, stop: asyncio.Event, bootstrap: str | None = None
+) -> AsyncIterator[Demo]:
     """Start broker, worker and traffic; everything is gone afterwards. `stop` is set if the worker ends by itself.
+
+    Args:
+        script: What happens.
+        port: Of HTTP; None: 8000 or the next free one.
+        stop: Ends the demo.
+        bootstrap: A broker to use instead of an embedded one; what is written stays there.
 
     Raises:
         MonitorError: Something could not start, or the worker failed.
@@ -124,8 +132,9 @@ async def running_demo(script: Script, port: int | None, stop: asyncio.Event) ->
     port = free_http_port(port)
     async with contextlib.AsyncExitStack() as stack:
         data_dir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="conversion-monitor-")))
-        broker = await stack.enter_async_context(EmbeddedBroker())
-        app = create_app(demo_settings(port, broker.bootstrap, data_dir))
+        if bootstrap is None:
+            bootstrap = (await stack.enter_async_context(EmbeddedBroker())).bootstrap
+        app = create_app(demo_settings(port, bootstrap, data_dir))
         worker = asyncio.ensure_future(run_app(app, stop))
         worker.add_done_callback(lambda _: stop.set())
         traffic: asyncio.Task[int] | None = None
@@ -137,12 +146,12 @@ async def running_demo(script: Script, port: int | None, stop: asyncio.Event) ->
             profile = Profile(
                 rate=script.rate, visitors=20_000, day_ms=DAY_MIN * 60_000, swing=0.3, outage=outage
             )
-            demo = Demo(app, broker.bootstrap, f"http://127.0.0.1:{port}/", now, outage)
+            demo = Demo(app, bootstrap, f"http://127.0.0.1:{port}/", now, outage)
             if not stop.is_set():
                 shop = open_shop(profile, now, script.seed)
                 topic = app.pipeline.topology.topic
                 traffic = asyncio.ensure_future(
-                    publish_traffic(broker.bootstrap, topic, shop, stop=stop, on_sent=demo.note)
+                    publish_traffic(bootstrap, topic, shop, stop=stop, on_sent=demo.note)
                 )
                 traffic.add_done_callback(lambda _: stop.set())
                 yield demo

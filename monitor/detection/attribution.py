@@ -48,6 +48,14 @@ def deviance(x: Array, m: Array) -> Array:
     return np.where(low <= 0, m, out)
 
 
+def _beyond_chance(loss: float, variance: float) -> float:
+    """How much of the loss of values that did not clearly fall to believe: nothing of what chance explains.
+
+    The positive-part estimator of James and Stein; the raw loss would take a share from where the drop really is.
+    """
+    return loss * max(1.0 - variance / (loss * loss), 0.0) if loss > 0 else 0.0
+
+
 def split(
     dimensions: dict[str, tuple[list[str], Array, Array]], whole: tuple[float, float] | None, noise: float
 ) -> Split:
@@ -73,8 +81,10 @@ def split(
     mix_effect = 0.0 if whole is None else float(whole[1] - m.sum())
     if best[0] < UNEVEN:
         return Split((), rate_effect, mix_effect)
-    lost = np.where(m - x > FELL * np.sqrt(m + noise * m * m), m - x, 0.0)
-    total = max(lost.sum(), rate_effect)
+    variance = m + noise * m * m
+    fell = m - x > FELL * np.sqrt(variance)
+    lost = np.where(fell, m - x, 0.0)
+    total = lost.sum() + _beyond_chance(rate_effect - lost.sum(), float(variance[~fell].sum()))
     if total <= 0 or lost.sum() <= 0:
         return Split((), rate_effect, mix_effect)
     parts: list[Part] = []

@@ -83,7 +83,7 @@ class Counted:
             self._shard.apply(self._decoder.decode(values, now).events, now)
         self._shard.forget()
         self._visitor_bytes = self._shard.nbytes / case.visitors
-        self._batches = _batches(Traffic(case.visitors, seed=2), _PART * _PARTS, now, _NOW_S, case.batch)
+        self._batches = _batches(Traffic(case.visitors, seed=2), 2 * _PART * _PARTS, now, _NOW_S, case.batch)
 
     def part(self) -> Cost:
         """Count the next part."""

@@ -18,6 +18,7 @@ import numpy as np
 
 from monitor.metrics import CONTENT_TYPE, ConversionCollector, PipelineCounters
 from monitor.snapshot import DetectionRow, GoalCounts, Row, Snapshot
+from tests.deploy import demo_on
 from tests.deploy.servers import HOST, Process, free_port, wait_until
 
 #: Value of the dimension `device` → share of the visitors.
@@ -135,7 +136,7 @@ class DemoWorker(Process):
         directory: For its log.
         breaks_after: Seconds until the mobile checkout breaks; None: the demo's own time.
         mended_after: Seconds until it works again.
-        rate: Events a second; None: the demo's own rate.
+        broker: Address of a Kafka to run it on; None: the embedded broker.
     """
 
     def __init__(
@@ -144,19 +145,23 @@ class DemoWorker(Process):
         *,
         breaks_after: float | None = None,
         mended_after: float | None = None,
-        rate: float | None = None,
+        broker: str | None = None,
     ) -> None:
         super().__init__(directory)
         self.port = free_port()
         self.targets = [f"{HOST}:{self.port}"]
-        self._times = {"--breaks-after": breaks_after, "--mended-after": mended_after, "--rate": rate}
+        self._times = {"--breaks-after": breaks_after, "--mended-after": mended_after}
+        self._broker = broker
 
     def start(self) -> None:
         times = [
             word for name, value in self._times.items() if value is not None for word in (name, str(value))
         ]
-        command = str(Path(sys.executable).with_name("conversion-monitor"))
-        self.launch(command, "demo", "--port", str(self.port), *times)
+        if self._broker is None:
+            command = [str(Path(sys.executable).with_name("conversion-monitor")), "demo"]
+        else:
+            command = [sys.executable, demo_on.__file__, self._broker]
+        self.launch(*command, "--port", str(self.port), *times)
         wait_until(self._ready, f"the demo on port {self.port}", 60)
 
     def _ready(self) -> bool:
@@ -171,6 +176,8 @@ class DemoWorker(Process):
 
     def bootstrap(self) -> str:
         """Address of the broker, as the demo prints it."""
+        if self._broker is not None:
+            return self._broker
         found = re.search(r"Kafka\s+(\S+:\d+)", self.log.read_text(errors="replace"))
         assert found is not None, self.said()
         return found[1]
