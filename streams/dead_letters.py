@@ -7,11 +7,11 @@ from typing import Any
 
 from monitor.counters import PipelineCounters
 from streams.events import Rejected
+from streams.fetched import Record
 from streams.patience import until_done
 from streams.seldom import Seldom
 from streams.shards import OwnedShard
 from streams.topology import Topology
-from streams.transport import Record
 
 #: Dead letters under way at once: a flood of them waits for the broker, and holds no more memory than this.
 AT_ONCE = 500

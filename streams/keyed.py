@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 
 from streams.events import Rejected
-from streams.transport import Record
+from streams.fetched import Record
 
 #: Headers of a copy: partition and offset of the original.
 PARTITION_HEADER = "source-partition"

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from monitor.counters import PipelineCounters
 from monitor.placement import murmur2_partition
 from streams.events import Decoded
+from streams.fetched import Record
 from streams.seldom import Seldom
-from streams.transport import Record
 
 
 class PlacementCheck:

@@ -26,6 +26,7 @@ from streams.connection import client_arguments, unreachable
 from streams.crowding import Crowding
 from streams.dead_letters import DeadLetters
 from streams.events import Decoder
+from streams.fetched import Batch
 from streams.keyed import sources_of, without_repeats
 from streams.misrouted import PlacementCheck
 from streams.patience import PASSING
@@ -33,7 +34,6 @@ from streams.seldom import Seldom
 from streams.settings import Settings
 from streams.shards import OwnedShard, Shards
 from streams.topology import Topology
-from streams.transport import Batch
 from streams.version import build_labels
 from streams.watcher import Watcher
 

@@ -29,11 +29,12 @@ from monitor.shard import Shard
 from monitor.watch import PRODUCERS
 from streams.errors import StateError
 from streams.events import Event
+from streams.fetched import Batch
 from streams.ledger import Claim, Ledger, LedgerWriter, Message
 from streams.log_reader import read_log
 from streams.offsets import beginning_offsets
 from streams.patience import PASSING, until_done
-from streams.transport import Batch, Consumer
+from streams.transport import Consumer
 
 log = logging.getLogger(__name__)
 

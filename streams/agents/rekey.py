@@ -11,9 +11,9 @@ from typing import Any
 
 from faust.types import TP
 
+from streams.fetched import Batch
 from streams.keyed import origin_headers, visitor_key
 from streams.pipeline import Pipeline
-from streams.transport import Batch
 
 NAME = "rekey"
 
