@@ -2,14 +2,15 @@
 
 A *delta* holds every row that changed and all sums, a *slice* holds the 1/`SLICES` of all rows whose key falls into it.
 Applied in the order in which they were taken, the later rows over the earlier, they give the shard at the last of them;
-a delta from before the last full round of slices is not needed. Version and names stand in each record: another version
-is an error, and rows go to goals and dimensions by name, so that a changed config disturbs nothing else.
+a delta from before the last full round of slices is not needed. Names stand in each record, so rows go to goals and
+dimensions by name and a changed config disturbs nothing else; so does the version, and another one is an error.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+import cramjam
 import msgspec
 import numpy as np
 
@@ -19,11 +20,13 @@ from monitor.shard import Shard
 from monitor.table import Mark, Table
 
 #: Version of the records. Another one is refused with both versions named.
-VERSION = 2
+VERSION = 3
 #: Into how many slices a shard is cut; a power of two.
 SLICES = 64
 #: While records are read, forgotten rows that they bring back are dropped once there are so many, and a quarter.
 _WORTH = 4_096
+#: Of compression: rows shrink to a fourth or less, at some 0.1 µs a row; higher levels gain 2 %.
+_LEVEL = 1
 
 
 #: Kind, goal, currency, decimals; starts of panes (epoch ms), rows, units (as text: they have no bound).
@@ -47,7 +50,6 @@ class Record(msgspec.Struct, array_like=True, frozen=True):
     """One record of a shard's state.
 
     Attributes:
-        version: `VERSION` of the writer.
         watermarks: Source → latest event time counted from it.
         clock_ms: Event time to which the cells were moved.
         segments: Dimension → all its values by number, and the row of each in the cells.
@@ -60,7 +62,6 @@ class Record(msgspec.Struct, array_like=True, frozen=True):
         forgotten: Table name → up to which row its limit made it forget; records of before hold such rows still.
     """
 
-    version: int
     watermarks: dict[int, int]
     clock_ms: int | None
     segments: dict[str, tuple[list[str], list[int]]]
@@ -99,7 +100,6 @@ def slice_of(shard: Shard, number: int) -> bytes:
 def _encode(shard: Shard, tables: dict[str, bytes], sums: list[Sum] | None, minutes: set[int]) -> bytes:
     segments = {s.dimension.name: (s.names, s.row.tolist()) for s in shard.segments}
     record = Record(
-        VERSION,
         shard.admission.watermarks,
         shard.panes.clock_ms,
         segments,
@@ -110,7 +110,8 @@ def _encode(shard: Shard, tables: dict[str, bytes], sums: list[Sum] | None, minu
         shard.minutes.taken,
         {name: t.forgotten for name, t in _tables(shard).items() if t.forgotten is not None},
     )
-    return msgspec.msgpack.encode(record)
+    packed = cramjam.zstd.compress(msgspec.msgpack.encode(record), _LEVEL)
+    return msgspec.msgpack.encode((VERSION, bytes(packed)))
 
 
 def _sums(shard: Shard) -> list[Sum]:
@@ -179,7 +180,7 @@ def _decode(data: bytes) -> Record:
     version = found[0] if isinstance(found, list) and found else None
     if version != VERSION:
         raise UnknownVersionError(version)
-    return msgspec.convert(found, Record)
+    return msgspec.msgpack.decode(bytes(cramjam.zstd.decompress(found[1])), type=Record)
 
 
 def _row_now(shard: Shard, record: Record) -> dict[int, int]:

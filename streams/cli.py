@@ -55,19 +55,22 @@ def _module_exists(name: str) -> bool:
     return importlib.util.find_spec(_module(name)) is not None
 
 
+_EPILOG = """\b
+First steps:
+  conversion-monitor demo                     everything at once, on this machine
+  conversion-monitor check-config monitor.yaml
+  conversion-monitor run --config monitor.yaml
+"""
+
+
 @click.group(
-    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    cls=LazyGroup,
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(package_name="conversion-monitor", prog_name="conversion-monitor")
 def cli() -> None:
-    r"""Live conversion rates from a Kafka clickstream, and alerts when one falls.
-
-    \b
-    First steps:
-      conversion-monitor demo                     everything at once, on this machine
-      conversion-monitor check-config monitor.yaml
-      conversion-monitor run --config monitor.yaml
-    """
+    """Live conversion rates from a Kafka clickstream, and alerts when one falls."""
 
 
 def main() -> None:

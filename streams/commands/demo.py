@@ -21,7 +21,14 @@ from streams.runner import exit_at_once, stop_on_signals
 _WINDOW = "5m"
 
 
-@click.command("demo")
+_EPILOG = """\b
+Examples:
+  conversion-monitor demo
+  conversion-monitor demo --port 9000 --breaks-after 60 --duration 300
+"""
+
+
+@click.command("demo", epilog=_EPILOG)
 @click.option(
     "--port", type=click.IntRange(1, 65535), help="HTTP port.  [default: 8000, or the next free one]"
 )
@@ -39,14 +46,9 @@ _WINDOW = "5m"
 def command(
     port: int | None, rate: float, breaks_after: float, mended_after: float, duration: float | None, seed: int
 ) -> None:
-    r"""Embedded broker, worker and lifelike traffic; after two minutes the mobile checkout breaks.
+    """Embedded broker, worker and lifelike traffic; after two minutes the mobile checkout breaks.
 
     Ctrl-C ends it and leaves nothing behind. The broker keeps its data in memory and is not for production.
-
-    \b
-    Example:
-      conversion-monitor demo
-      conversion-monitor demo --port 9000 --breaks-after 60 --duration 300
     """
     set_up_logs(level="warning")
     code = 0

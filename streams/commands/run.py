@@ -14,8 +14,14 @@ from streams.logs import set_up_logs
 from streams.runner import exit_at_once, run_worker
 from streams.settings import load_settings
 
+_EPILOG = """\b
+Examples:
+  conversion-monitor run --config monitor.yaml
+  conversion-monitor run --config monitor.yaml --port 8001 --log-format json
+"""
 
-@click.command("run")
+
+@click.command("run", epilog=_EPILOG)
 @click.option(
     "--config", "-c", "config", required=True, type=click.Path(path_type=Path), help="YAML config file."
 )
@@ -25,14 +31,9 @@ from streams.settings import load_settings
 )
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
 def command(config: Path, port: int | None, log_format: str, log_level: str) -> None:
-    r"""Run a worker; several of one group share the partitions.
+    """Run a worker; several of one group share the partitions.
 
     SIGTERM or Ctrl-C: a last checkpoint, then it ends with exit code 0.
-
-    \b
-    Example:
-      conversion-monitor run --config monitor.yaml
-      conversion-monitor run --config monitor.yaml --port 8001 --log-format json
     """
     settings = load_settings(config, os.environ)
     if port is not None:
