@@ -116,9 +116,12 @@ class BatchFetcher(Fetcher):  # type: ignore[misc]
                     f"a record batch of {tp.topic}-{tp.partition} is damaged (CRC): look at the broker's disk"
                 )
                 raise OSError(msg)
-            if not stored.is_control_batch and not _aborted(unread, stored):
+            if not _skipped(unread, stored):
                 folded.append(iter(stored))  # which decompresses them, here in the consumer's thread
             unread.next_fetch_offset = stored.next_offset
+        unread._records_iterator = (
+            None  # it refers back: the fetched bytes would stay until cycles are looked for
+        )
         result._update_position()
         result._partition_records = None
         state = self._subscriptions.subscription.assignment.state_value(tp)
@@ -126,12 +129,14 @@ class BatchFetcher(Fetcher):  # type: ignore[misc]
         return [Batch(tp.topic, tp.partition, folded, start, end, state.highwater)] if end > start else []
 
 
-def _aborted(unread: Any, stored: Any) -> bool:
-    """Whether a transaction that was aborted wrote these records (they must not count)."""
-    if stored.producer_id is None or (not unread._aborted_transactions and not unread._aborted_producers):
-        return False
-    unread._consume_aborted_up_to(stored.base_offset)
-    return bool(stored.is_transactional and stored.producer_id in unread._aborted_producers)
+def _skipped(unread: Any, stored: Any) -> bool:
+    """Whether these records must not count: a transaction's end, or written by one that was aborted."""
+    if unread._aborted_transactions or unread._aborted_producers:
+        unread._consume_aborted_up_to(stored.base_offset)
+        if stored.is_control_batch and unread._contains_abort_marker(stored):
+            unread._aborted_producers.discard(stored.producer_id)  # his next transaction may be committed
+    aborted = stored.is_transactional and stored.producer_id in unread._aborted_producers
+    return bool(stored.is_control_batch or aborted)
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
