@@ -167,7 +167,7 @@ class Clockwork(Service):  # type: ignore[misc]
 
 def collect_seldom() -> None:
     """Let Python look for cycles seldom: events make none, and looking through them again and again cost some 15 %."""
-    gc.set_threshold(200_000, 50, 100)
+    gc.set_threshold(20_000, 20, 20)
 
 
 def create_app(settings: Settings) -> MonitorApp:
