@@ -12,16 +12,9 @@ import numpy.typing as npt
 U64 = npt.NDArray[np.uint64]
 I32 = npt.NDArray[np.int32]
 
-#: Marks an empty cell; a real key of this value is moved to 1 by `clean_keys`.
+#: Marks an empty cell: no key has this value (`monitor.batch.Hasher`).
 EMPTY = np.uint64(0)
 _SMALLEST = 1024
-
-
-def clean_keys(keys: U64) -> U64:
-    """The keys with 0, which marks an empty cell, replaced by 1."""
-    if not keys.all():
-        keys = np.where(keys == EMPTY, np.uint64(1), keys)
-    return keys
 
 
 class HashIndex:

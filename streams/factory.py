@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 _FRAMEWORK = logging.getLogger("faust")
 
 #: Batches that wait for the agent, over all partitions.
-_BUFFERED_BATCHES = 8
+_BUFFERED_BATCHES = 4
 #: Most bytes of one fetch of a partition: an event costs the less the larger its batch is (`docs/architecture.md`).
 _FETCH_BYTES = 4 << 20
 #: Seconds without a heartbeat after which a worker's partitions go to others; Apache Kafka takes no less.
