@@ -115,6 +115,8 @@ class Link:
         answers = asyncio.ensure_future(self._answers(from_broker, writer))
         try:
             await asyncio.wait({requests, answers}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            return  # the end of the network; the server of asyncio would report it
         finally:
             for task in (requests, answers):
                 task.cancel()

@@ -78,7 +78,7 @@ def summary(falls: Sequence[Fall]) -> list[str]:
         lines.append(
             f"{worker} told less in {len(group)} numbers {lasted}: {' '.join(whole.key)} "
             f"{float(whole.lowest):g} after {who} had told {float(whole.before):g}, the worst by "
-            f"{1 - worst.lowest / worst.before:.1%}"
+            f"{float(1 - worst.lowest / worst.before):.1%}"
         )
     return lines
 
