@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.chaos.episodes import Kind
 from tests.chaos.stage import Life, MismatchError, Stage
-from tests.chaos.watcher import Fall, summary
+from tests.chaos.watcher import STALE_S, Fall, summary
 
 #: Usual load, events a second.
 RATE = 3_000.0
@@ -168,13 +168,18 @@ class Run:
         longest = max(fall.seconds or 0.0 for fall in falls)
         worst = max(1 - fall.lowest / fall.before for fall in falls)
         return (
-            f"; in {episodes} episodes some fell for a while (see below), by {float(worst):.1%} and for "
-            f"{longest:.1f} s at most"
+            f". In {episodes} episodes some stepped back, since whoever takes over begins with what was saved: for "
+            f"{longest:.1f} s and by {float(worst):.1%} at most, never to 0 and never to what was older than "
+            f"{STALE_S:g} s"
         )
 
     def noticed(self) -> list[str]:
         """All that was noticed, for the report."""
-        return [f"{done.kind.name}: {line}" for done in self.done for line in done.noticed]
+        return [
+            f"{done.kind.name}: {line}"
+            for done in self.done
+            for line in [*done.noticed, *done.mismatch.splitlines()[:20]]
+        ]
 
 
 def _lived(life: Life) -> Lived:

@@ -198,7 +198,7 @@ class Life:
         counts = read_to_end(
             self.stage.bootstrap, f"{self.group}-conversion-counts", 0, self.audit.next_offset
         )
-        if wrong := self.audit.check(counts) + self.watcher.above(truth):
+        if wrong := self.audit.check(counts) + self.watcher.above(truth) + self.watcher.dips:
             raise MismatchError("\n".join(wrong))
         return noticed
 

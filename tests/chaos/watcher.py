@@ -3,6 +3,9 @@
 The longest window holds every event of a life, so its visitors, converters, conversions and revenue only rise
 while events are counted. Sessions may not: an event that comes late can join two. Of the values of a dimension
 only conversions and revenue rise: a visitor can move to another value.
+
+Whoever takes over begins with what was saved, so totals can step back to what was true some seconds ago: that is
+noted as a fall. Nothing may be told that is older than `STALE_S`, or 0 after something: that is a dip.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import http.client
 import json
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -23,6 +27,8 @@ EVERY_S = 0.1
 #: A worker that does not answer within this is asked again, seconds.
 ANSWER_S = 1.0
 WINDOW = "24h"
+#: Longer than any hang or cut of an episode and the rebalance after it, seconds.
+STALE_S = 30.0
 #: Window, dimension, value, number.
 Key = tuple[str, str, str, str]
 Table = Mapping[tuple[str, str, str], Mapping[str, Any]]
@@ -95,7 +101,11 @@ class Watcher:
         self._own: dict[int, dict[Key, Any]] = {}
         self._open: dict[Key, Fall] = {}
         self._holders: dict[int, float] = {}
+        self._history: deque[tuple[float, dict[Key, Any]]] = deque()
+        self._stale: dict[Key, Any] = {}
         self.falls: list[Fall] = []
+        #: What was told and was too old, a line each.
+        self.dips: list[str] = []
         #: Answers with totals, and how many of them were new.
         self.answers = self.changes = 0
         #: Answers that came while another worker had answered with totals, too, within `EVERY_S`.
@@ -151,8 +161,11 @@ class Watcher:
         self.changes += 1
         own = self._own.setdefault(pid, {})
         told = rising(oracle.table(rows_of(json.loads(body))))
+        self._remember(now)
         for key in self._highest.keys() | told.keys():
             number, before = told.get(key, 0), self._highest.get(key, 0)
+            if number < self._stale.get(key, 0) or (not number and before):
+                self.dips.append(f"{' '.join(key)}: {worker} told {number} after {before}")
             if number >= before:
                 self._highest[key] = number
                 if (fall := self._open.pop(key, None)) is not None:
@@ -164,6 +177,13 @@ class Watcher:
                 self._open[key] = fall
                 self.falls.append(fall)
             own[key] = max(number, own.get(key, 0))
+
+    def _remember(self, now: float) -> None:
+        """Keep the highest numbers of each second for as long as they may be told."""
+        if not self._history or now - self._history[-1][0] >= 1.0:
+            self._history.append((now, dict(self._highest)))
+        while now - self._history[0][0] > STALE_S:
+            self._stale = self._history.popleft()[1]
 
 
 def ask(port: int) -> bytes | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +14,9 @@ from streams import told
 from streams.ledger import Claim
 from tests.chaos.audit import Audit
 from tests.chaos.plan import KINDS, Wanted, long_plan, short_plan
-from tests.chaos.watcher import rising
+from tests.chaos.report import document
+from tests.chaos.run import Done, Lived, Run
+from tests.chaos.watcher import Watcher, rising
 from tests.flow import KEYS, Flow
 from tests.murmur2 import partition_of
 from tests.product import Partition
@@ -103,3 +106,55 @@ def test_plans_follow_from_the_seed_and_have_every_kind() -> None:
         assert {kind.name for kind in plan(random.Random(3))} == {kind.name for kind in KINDS}
     sorts = [kind.sort for kind in long_plan(random.Random(4), Wanted(kills=7, zombies=3))]
     assert (sorts.count("kill"), sorts.count("zombie"), sorts.count("rebalance")) == (7, 3, 20)
+
+
+def answer(visitors: int) -> bytes:
+    row = {
+        "window": "24h",
+        "dimension": "all",
+        "value": "all",
+        "visitors": visitors,
+        "sessions": 0,
+        "goals": {},
+    }
+    return json.dumps({"rows": [row]}).encode()
+
+
+def watched(*told: tuple[str, int, int]) -> Watcher:
+    """A watcher that was told: worker, process id, visitors."""
+    watcher = Watcher([])
+    for worker, pid, visitors in told:
+        watcher._see(worker, pid, 0.0, answer(visitors))
+    return watcher
+
+
+def test_a_step_back_is_a_fall_and_its_end_is_seen() -> None:
+    (fall,) = watched(("a", 1, 100), ("b", 2, 90), ("b", 2, 80), ("b", 2, 101)).take_falls()
+    assert (fall.before, fall.lowest, fall.own, fall.seconds is not None) == (100, 80, False, True)
+    (fall,) = watched(("a", 1, 100), ("a", 1, 99)).take_falls()
+    assert (fall.own, fall.seconds) == (True, None)
+
+
+def test_nothing_after_something_is_a_dip() -> None:
+    assert watched(("a", 1, 0), ("a", 1, 5), ("b", 2, 4)).dips == []
+    assert len(watched(("a", 1, 5), ("b", 2, 0)).dips) == 1
+
+
+def test_more_than_the_truth_is_found() -> None:
+    truth = {("24h", "all", "all"): {"visitors": 5}}
+    assert watched(("a", 1, 5)).above(truth) == []
+    assert len(watched(("a", 1, 6)).above(truth)) == 1
+
+
+def test_the_report_says_seed_result_and_every_kind(tmp_path: Path) -> None:
+    run = Run(tmp_path, 4711)
+    run.done = [Done(kind, "so", 1, 10.0, 100) for kind in KINDS]
+    run.lives = [Lived(1, 99, 1_000, 2, 7, [5], 50, 40, 0)]
+    text = document(run, " --kills 7")
+    assert "every number was exact after every episode" in text
+    assert "`python -m tests.chaos --seed 4711 --kills 7`" in text
+    assert all(f"| {kind.name} | {kind.what} | 1 | 1 |" in text for kind in KINDS)
+    assert all(kind.what for kind in KINDS)
+    assert "| 1 | 99 | 20 | 2,000 | 7 | 2 |" in text
+    run.done[0].mismatch = "visitors is 3, not 4"
+    assert "**Result: NOT exact" in document(run, "")
