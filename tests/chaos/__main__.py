@@ -10,6 +10,7 @@ import argparse
 import logging
 import random
 import secrets
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -42,13 +43,17 @@ def main() -> int:
         hold=lambda: given.wait_while is not None and given.wait_while.exists(),
     )
     try:
-        done = run.play(plan, rng)
+        done = run.play(plan)
     except KafkaUnavailableError as error:
         print(f"Apache Kafka is needed: {error}", file=sys.stderr)
         return 2
+    print(run.closing())
     if not given.short and not given.only:
         DOCUMENT.write_text(document(run, _options(given)))
-    return 0 if done else 1
+    if not done:
+        return 1
+    shutil.rmtree(directory)
+    return 0
 
 
 def _options(given: argparse.Namespace) -> str:

@@ -29,8 +29,9 @@ unit tests compare with the separately written oracle):
 * the dead letters with the bad messages that were sent: each is there, byte for byte, and no good event;
 * every message between the stages, {audited} in all, with the truth about a prefix of its partition: visitors,
   converters, conversions and revenue of the window that holds all events;
-* what the workers told on the way (asked every 0.1 s; {changes} different answers): no total of that window was
-  ever above the truth{falls}.
+* what the workers told on the way, asked every 0.1 s: no total of that window was ever above the truth{falls}.
+  Of {answers} answers with totals {changes} were new, {incomplete} said `conversion_snapshot_complete` 0 (a partition
+  was missing, and the totals stood still), and {doubles} came while another worker gave totals, too.
 
 ## Lives
 
@@ -61,7 +62,10 @@ def document(run: Run, options: str) -> str:
         options=options,
         table=_episodes(run.done),
         audited=f"{sum(life.checked for life in run.lives):,}",
+        answers=f"{sum(life.answers for life in run.lives):,}",
         changes=f"{sum(life.changes for life in run.lives):,}",
+        incomplete=f"{sum(life.incomplete for life in run.lives):,}",
+        doubles=f"{sum(life.doubles for life in run.lives):,}",
         falls=run.falls_said(),
         lives=_lives(run),
         noticed="\n".join(noticed) or "Nothing else.",

@@ -14,8 +14,10 @@ from tests.chaos.watcher import STALE_S, Fall, summary
 
 #: Usual load, events a second.
 RATE = 3_000.0
-#: Episodes of one life at most, and events that it has for each: some 20 s at the usual rate, and backlogs.
-EPISODES, SECONDS = 25, 25
+#: Episodes of one life at most, and how much load it has for each, seconds; it ends before them if that is not enough.
+EPISODES, SECONDS = 25, 14
+#: Load that an episode must find at its beginning, seconds.
+LEFT_S = 30
 
 
 @dataclass
@@ -57,6 +59,7 @@ class Lived:
         answers: Answers with totals.
         changes: How many of them were new.
         doubles: Answers while another worker had answered with totals, too.
+        incomplete: Answers that said that the totals stand still.
     """
 
     number: int
@@ -68,6 +71,7 @@ class Lived:
     answers: int
     changes: int
     doubles: int
+    incomplete: int
 
 
 class Run:
@@ -92,7 +96,7 @@ class Run:
     def exact(self) -> bool:
         return not any(done.mismatch for done in self.done)
 
-    def play(self, plan: Sequence[Kind], rng: random.Random) -> bool:
+    def play(self, plan: Sequence[Kind]) -> bool:
         """Whether all was exact; ends at the first mismatch.
 
         Raises:
@@ -105,31 +109,34 @@ class Run:
                 if not left or not self.exact:
                     break
                 part = left[:EPISODES]
-                events = int(self.rate * SECONDS * len(part)) + int(30 * self.rate)
-                life = Life(stage, number, events, rng.randrange(1 << 32), self.rate)
+                events = int(self.rate * (SECONDS * len(part) + LEFT_S))
+                life = Life(stage, number, events, self._drawn("life", number).randrange(1 << 32), self.rate)
                 with life.lived():
-                    played = self._live(life, part, rng)
+                    played = self._live(life, part)
                 self.lives.append(_lived(life))
                 left = left[played:]
         return self.exact
 
-    def _live(self, life: Life, plan: Sequence[Kind], rng: random.Random) -> int:
+    def _live(self, life: Life, plan: Sequence[Kind]) -> int:
         """How many of the episodes it had: the events may be over before them."""
         life.publisher.rate = life.rate
-        rng.choice(life.workers).start()
+        life.workers[0].start()
         life.ready()
         for played, kind in enumerate(plan):
-            if life.publisher.left < life.rate * 30:
+            if life.publisher.left < life.rate * LEFT_S:
                 return played
             while self._hold():
                 time.sleep(5)
-            # A generator of its own, so that an episode draws the same whatever the ones before it drew.
-            done = self._episode(life, kind, random.Random(rng.randrange(1 << 32)))
+            done = self._episode(life, kind, self._drawn("episode", len(self.done)))
             self.done.append(done)
             self._say(done)
             if done.mismatch:
                 break
         return len(plan)
+
+    def _drawn(self, what: str, number: int) -> random.Random:
+        """A generator for one thing alone: it draws the same whatever happened before."""
+        return random.Random(f"{self.seed} {what} {number}")
 
     def _episode(self, life: Life, kind: Kind, rng: random.Random) -> Done:
         began, before = time.monotonic(), life.publisher.sent
@@ -158,6 +165,18 @@ class Run:
         if done.mismatch:
             print(done.mismatch, flush=True)
             print(f"seed {self.seed}; logs in {self.directory}", flush=True)
+
+    def closing(self) -> str:
+        """The last line of a run."""
+        lives = self.lives
+        said = f"seed {self.seed}: {len(self.done)} episodes, {'all exact' if self.exact else 'NOT EXACT'}; "
+        said += f"{sum(life.checked for life in lives)} messages between the stages compared, "
+        said += f"{sum(life.ignored for life in lives)} of zombies among them passed over, "
+        said += f"{sum(life.claims for life in lives)} claims; "
+        said += f"{sum(life.answers for life in lives)} answers with totals, "
+        said += f"{sum(life.changes for life in lives)} new, "
+        said += f"{sum(life.incomplete for life in lives)} standing still, "
+        return said + f"{sum(life.doubles for life in lives)} of two workers at once"
 
     def falls_said(self) -> str:
         """How often a total was lower than told before, for the report."""
@@ -194,4 +213,5 @@ def _lived(life: Life) -> Lived:
         watcher.answers,
         watcher.changes,
         watcher.doubles,
+        watcher.incomplete,
     )

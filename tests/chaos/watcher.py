@@ -110,6 +110,8 @@ class Watcher:
         self.answers = self.changes = 0
         #: Answers that came while another worker had answered with totals, too, within `EVERY_S`.
         self.doubles = 0
+        #: Answers that said that a partition is missing, so that the totals stand still.
+        self.incomplete = 0
         self._last: dict[int, bytes] = {}
 
     def __enter__(self) -> Self:
@@ -155,6 +157,7 @@ class Watcher:
         self.answers += 1
         self.doubles += any(other != pid and asked - at < EVERY_S for other, at in self._holders.items())
         self._holders[pid] = now
+        self.incomplete += b'"complete":false' in body[:200]
         if self._last.get(pid) == body:
             return
         self._last[pid] = body

@@ -23,11 +23,10 @@ from tests.conftest import leave_out
 def test_all_is_exact_after_each_kind_of_failure(tmp_path: Path) -> None:
     seed = int(os.environ.get("CHAOS_SEED", "0")) or random.SystemRandom().randrange(100_000, 1_000_000)
     print(f"CHAOS_SEED={seed}")
-    rng = random.Random(seed)
-    plan = short_plan(rng)
+    plan = short_plan(random.Random(seed))
     run = Run(tmp_path, seed)
     try:
-        run.play(plan, rng)
+        run.play(plan)
     except KafkaUnavailableError as error:
         leave_out(f"Apache Kafka: {error}")
     assert [done.mismatch for done in run.done if done.mismatch] == []

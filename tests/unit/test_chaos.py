@@ -149,7 +149,7 @@ def test_more_than_the_truth_is_found() -> None:
 def test_the_report_says_seed_result_and_every_kind(tmp_path: Path) -> None:
     run = Run(tmp_path, 4711)
     run.done = [Done(kind, "so", 1, 10.0, 100) for kind in KINDS]
-    run.lives = [Lived(1, 99, 1_000, 2, 7, [5], 50, 40, 0)]
+    run.lives = [Lived(1, 99, 1_000, 2, 7, [5], 50, 40, 0, 3)]
     text = document(run, " --kills 7")
     assert "every number was exact after every episode" in text
     assert "`python -m tests.chaos --seed 4711 --kills 7`" in text
