@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 # What `make check` runs of the tests: no broker, no browser, no other program.
 FAST_TESTS := tests/unit tests/functional tests/test_layers.py tests/test_docs.py
 
-.PHONY: help setup demo lint check test bench detection clean
+.PHONY: help setup demo lint check test bench chaos detection clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -42,6 +42,9 @@ test: setup ## all tests that this machine can run; says what it left out and wh
 
 bench: setup ## speed and memory, as ratios to a bare consumer loop of the same run
 	$(BIN)/python -m tests.benchmarks
+
+chaos: setup ## kills, zombies, cut networks, broker restarts under load, numbers compared after each (an hour)
+	$(BIN)/python -m tests.chaos
 
 detection: setup ## how soon and how seldom wrongly drops are found: the acceptance table on fresh seeds (15 minutes)
 	$(BIN)/python -m tests.detection

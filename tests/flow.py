@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import copy
 import time
 from collections.abc import Iterator
 from fractions import Fraction
@@ -52,12 +53,18 @@ KEYS: dict[str, Any] = {
 
 
 class Flow:
-    """The columns of n events in the order in which they are sent, without repeats."""
+    """The columns of n events in the order in which they are sent, without repeats.
 
-    def __init__(self, n: int, seed: int) -> None:
+    Args:
+        n: How many.
+        seed: Of all that is drawn.
+        step_ms: Event time from one event to the next, apart from the disorder.
+    """
+
+    def __init__(self, n: int, seed: int, step_ms: int = STEP_MS) -> None:
         rng = np.random.default_rng(seed)
         index = np.arange(n, dtype=np.int64)
-        self.time: I64 = BEGIN + index * STEP_MS - rng.integers(0, JITTER_MS, n)
+        self.time: I64 = BEGIN + index * step_ms - rng.integers(0, JITTER_MS, n)
         # A pool of visitors that moves along: each comes about twenty times; some come back much later.
         newest = index // 20 + 1
         visitor = newest - rng.geometric(1 / 400, n) % (newest + 1)
@@ -131,6 +138,14 @@ class Flow:
         buys = self.goal == 0
         count("purchase.revenue.USD", self.time[buys], self.device[buys], self.cents[buys])
         return rows
+
+    def after(self, messages: int) -> Flow:
+        """What was sent with the first so many messages, for its truth."""
+        part = copy.copy(self)
+        part.sent = np.unique(self.sent[:messages])
+        for name in ("time", "visitor", "session", "device", "goal", "cents", "with_id"):
+            setattr(part, name, getattr(self, name)[part.sent])
+        return part
 
     def _latest(self, entity: I64) -> tuple[I64, I64]:
         """Time and device of the latest event of each entity (0, 1, …); those without any event left out."""

@@ -15,6 +15,7 @@ from monitor.rules import Rules
 from monitor.shard import Shard
 from monitor.snapshot import Row
 from monitor.totals import Totals
+from streams import told
 from streams.events import Decoder
 from streams.settings import parse_settings
 
@@ -110,3 +111,30 @@ def rows(
             partition.apply(events[begin:end])
         found.append(partition)
     return total(keys, found, at)
+
+
+def told_numbers(
+    value: bytes, window: str, goals: Sequence[str], dimension: tuple[str, Sequence[str]]
+) -> tuple[tuple[int, str], list[int]]:
+    """Claim and numbers of a message between the stages.
+
+    Visitors, converters of each goal; then of the whole and of each value of the dimension: conversions of each
+    goal, revenue in cents.
+    """
+    message = told.decode(value)
+    counts, (name, values) = message.counts, dimension
+    w = counts.windows.index(window)
+    cells, number = counts.array()[w], {goal: i for i, goal in enumerate(counts.goals)}
+    row_of: dict[str, int] = next(
+        (dict(zip(names, rows, strict=True)) for found, names, rows in counts.segments if found == name), {}
+    )
+    cents: dict[int, int] = {}
+    for _, _, scale, rows, units in counts.amounts[w]:
+        for row, unit in zip(rows, units, strict=True):
+            cents[row] = cents.get(row, 0) + int(unit) * 100 // 10**scale
+    numbers = [int(cells[0, 0])] + [int(cells[2 + number[goal], 0]) for goal in goals]
+    for row in (0, *(row_of.get(value, -1) for value in values)):
+        for goal in goals:
+            numbers.append(int(cells[2 + len(number) + number[goal], row]) if row >= 0 else 0)
+        numbers.append(cents.get(row, 0))
+    return (message.epoch, message.writer), numbers

@@ -251,12 +251,12 @@ async def _read_all(bootstrap: str, topic: str, wanted: Mapping[int, int]) -> li
         await consumer.stop()
 
 
-def read_to_end(bootstrap: str, topic: str, partition: int) -> list[Any]:
-    """What stands in a partition now; at the embedded broker a few of the latest may be missing."""
-    return asyncio.run(_read_to_end(bootstrap, TopicPartition(topic, partition)))
+def read_to_end(bootstrap: str, topic: str, partition: int, first: int = 0) -> list[Any]:
+    """What stands in a partition now, from an offset on; at the embedded broker a few of the latest may be missing."""
+    return asyncio.run(_read_to_end(bootstrap, TopicPartition(topic, partition), first))
 
 
-async def _read_to_end(bootstrap: str, tp: TopicPartition) -> list[Any]:
+async def _read_to_end(bootstrap: str, tp: TopicPartition, first: int) -> list[Any]:
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap, auto_offset_reset="earliest", enable_auto_commit=False
     )
@@ -264,6 +264,8 @@ async def _read_to_end(bootstrap: str, tp: TopicPartition) -> list[Any]:
     try:
         consumer.assign([tp])
         end = (await consumer.end_offsets([tp]))[tp]
+        if first:
+            consumer.seek(tp, first)
         found: list[Any] = []
         while await consumer.position(tp) < end:
             found += [r for rs in (await consumer.getmany(timeout_ms=500)).values() for r in rs]

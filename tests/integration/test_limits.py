@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from tests import oracle
+from tests.chaos.crowd import count_a_crowd
 from tests.conftest import Broker
 from tests.flow import BEGIN, KEYS
 from tests.worker import Worker, committed, wait_until
@@ -75,3 +77,12 @@ def test_a_flood_is_told_and_counted_and_a_crash_changes_nothing(
 
 def numbers(worker: Worker) -> dict[tuple[str, str, str], dict[str, Any]]:
     return oracle.table(worker.rates() or [])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_thousands_of_segment_values_are_told_between_the_stages(
+    kafka: Broker, topic: str, tmp_path: Path
+) -> None:
+    """What a partition tells of them is above the broker's limit of 1 MB until it is compressed."""
+    count_a_crowd(kafka.bootstrap, tmp_path, topic, random.Random(1))
