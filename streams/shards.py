@@ -52,6 +52,7 @@ class OwnedShard:
 
     Attributes:
         next_offset: First source offset that is not counted yet.
+        committed_offset: What this worker committed last; None if that is not what is saved, or not known to be.
         fenced: Another worker has claimed the partition: nothing may be counted, written or told any more.
         changed: Something was counted since stage two was told.
     """
@@ -62,6 +63,7 @@ class OwnedShard:
         self.partition, self.shard, self.writer, self.ledger = partition, shard, writer, ledger
         self.next_offset = next_offset
         self.saved_offset = next_offset
+        self.committed_offset: int | None = None
         self.highwater: int | None = None
         self.fenced = False
         self.changed = True
@@ -187,6 +189,8 @@ class Shards:
             offset,
         )
         owned = OwnedShard(partition, shard, LedgerWriter(claim, found), ledger, offset)
+        if found.offset is None:
+            owned.committed_offset = offset  # nothing is saved yet
         owned.seen = bodies[-1][0] if bodies else {}
         return owned
 
@@ -247,13 +251,17 @@ class Shards:
     async def checkpoint(self, owned: OwnedShard) -> None:
         """Save what changed, wait for the broker, then commit.
 
+        Where nothing is new, a commit is made up for that a crash or the broker prevented: no event may come to do it.
         Once begun it must end: if it is cancelled, the shard no longer knows what is saved and is loaded anew.
         """
         async with owned.busy:
-            if owned.fenced or owned.next_offset == owned.saved_offset:
+            if owned.fenced:
                 return
             try:
-                await self._save(owned)
+                if owned.next_offset != owned.saved_offset:
+                    await self._save(owned)
+                elif owned.committed_offset != owned.saved_offset:
+                    await self._commit(owned)
             except BaseException:
                 owned.fenced = True
                 raise
@@ -276,15 +284,22 @@ class Shards:
             return
         owned.writer.verified()
         owned.saved_offset = offset
+        await self._commit(owned)
+        self.counters.checkpoint_done(time.monotonic() - began, time.time())
+
+    async def _commit(self, owned: OwnedShard) -> None:
+        """Commit what is saved; if that fails, the state is safe and the next checkpoint commits it."""
+        offset, partition = owned.saved_offset, owned.partition
         try:
-            await self.app.consumer.commit_batches({TP(self.topic, partition): offset})
-        except PASSING as error:  # the state is safe; the next commit covers this one
+            done = await self.app.consumer.commit_batches({TP(self.topic, partition): offset})
+        except PASSING as error:
             log.warning(
                 "committing partition %d failed (%s); the next checkpoint commits it", partition, error
             )
         else:
-            self.counters.committed_offset[partition] = offset
-        self.counters.checkpoint_done(time.monotonic() - began, time.time())
+            if done:
+                owned.committed_offset = offset
+                self.counters.committed_offset[partition] = offset
 
     async def _still_ours(self, owned: OwnedShard, offsets: list[int]) -> bool:
         """Whether nobody has written to the log beside us; if somebody has, whether the claim still holds."""

@@ -19,6 +19,8 @@ from tests.worker import Worker
 HANGS_S = (7.0, 12.0)
 #: How long the moment is waited for at which a worker is to be killed, seconds; then it is killed anyway.
 TRAP_S = 15.0
+#: Events of a checkpoint after which none come: few enough to be counted and saved at once.
+LAST_EVENTS = 300
 
 Episode = Callable[[Life, random.Random], str]
 
@@ -64,14 +66,19 @@ def kill_in_checkpoint(life: Life, rng: random.Random) -> str:
     life.staff(max(len(life.running), rng.choice([1, 2])), rng)
     victim = rng.choice(life.running)
     when: When = rng.choice(["before", "half", "after"])
-    commit = rng.random() < 0.3
+    commit, last = rng.random() < 0.3, rng.random() < 0.4
     time.sleep(rng.uniform(0.5, 3.0))
-    if commit:
-        hit = _kill_at(life, victim, OFFSET_COMMIT, life.topic.encode(), when)
-    else:
-        hit = _kill_at(life, victim, PRODUCE, life.changelog, when)
+    api, about = (OFFSET_COMMIT, life.topic.encode()) if commit else (PRODUCE, life.changelog)
+    if last:
+        life.publisher.pause()
+        time.sleep(2.5)  # so that all before is saved
+    trap = _set(life, victim, api, about, when, victim.kill)
+    if last:
+        life.publisher.burst(LAST_EVENTS)
+    hit = _wait(life, victim, trap)
     _return_later(victim, rng)
-    return f"{when} the {'commit' if commit else 'write'}{hit}"
+    after = ", and no event came after it" if last else ""
+    return f"{when} the {'commit' if commit else 'write'}{hit}{after}"
 
 
 def kill_in_rebalance(life: Life, rng: random.Random) -> str:
@@ -229,10 +236,6 @@ def _wait(life: Life, victim: Worker, trap: Trap) -> str:
     if victim.running:
         victim.kill()
     return " (not met)"
-
-
-def _kill_at(life: Life, victim: Worker, api: int, about: bytes, when: When) -> str:
-    return _wait(life, victim, _set(life, victim, api, about, when, victim.kill))
 
 
 def _return_later(victim: Worker, rng: random.Random) -> None:

@@ -115,8 +115,6 @@ class Link:
         answers = asyncio.ensure_future(self._answers(from_broker, writer))
         try:
             await asyncio.wait({requests, answers}, return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:
-            return  # the end of the network; the server of asyncio would report it
         finally:
             for task in (requests, answers):
                 task.cancel()
@@ -195,6 +193,8 @@ class Network:
         self._loop.close()
 
     async def _close(self) -> None:
+        # The server would report each connection that is cut off here.
+        self._loop.set_exception_handler(lambda *_: None)
         for server in self._servers:
             server.close()
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
