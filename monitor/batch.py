@@ -20,7 +20,7 @@ from monitor.index import U64, HashIndex
 from monitor.segments import Segments
 
 I64 = npt.NDArray[np.int64]
-#: Visitors whose keyed hash is kept at hand, over all partitions; 20 to 40 bytes each.
+#: Visitors whose keyed hash is kept at hand, over all partitions; 33 to 57 bytes each.
 _KNOWN_VISITORS = 500_000
 #: Stands for "has no such id".
 NO_ID = np.uint64(0)

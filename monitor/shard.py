@@ -84,7 +84,7 @@ class Shard:
         return self.count(reading, now_ms, sources)
 
     def begin(self) -> Reading:
-        """A batch to which events are added a few hundred at a time, to be counted as one."""
+        """A batch to which events are added a few hundred at a time, to be counted as one; no two at a time."""
         return self._reader.begin()
 
     def count(self, reading: Reading, now_ms: int, sources: Sequence[int] | None = None) -> Applied:

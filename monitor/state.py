@@ -180,7 +180,13 @@ def _decode(data: bytes) -> Record:
     version = found[0] if isinstance(found, list) and found else None
     if version != VERSION:
         raise UnknownVersionError(version)
-    return msgspec.msgpack.decode(bytes(cramjam.zstd.decompress(found[1])), type=Record)
+    _, packed = msgspec.msgpack.decode(data, type=tuple[int, bytes])
+    try:
+        plain = bytes(cramjam.zstd.decompress(packed))
+    except cramjam.DecompressionError as error:
+        msg = f"damaged: {error}"
+        raise msgspec.DecodeError(msg) from error
+    return msgspec.msgpack.decode(plain, type=Record)
 
 
 def _row_now(shard: Shard, record: Record) -> dict[int, int]:

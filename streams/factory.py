@@ -38,7 +38,7 @@ _WATCH_S = 2.0
 #: Messages to the brokers may be this large: a dead letter is as large as what a publisher sent.
 _MAX_MESSAGE_BYTES = 16 << 20
 #: What a partition with thousands of segment values tells is above a broker's usual limit of 1 MB, and mostly zeros;
-#: the limit is for what was compressed. Every broker and client reads lz4 (zstd: only newer ones).
+#: the limit is for what was compressed. Brokers and Java clients of all ages read lz4.
 _COMPRESSION = "lz4"
 
 
@@ -78,9 +78,13 @@ class MonitorApp(faust.App):  # type: ignore[misc]
             for work in self._when_recovered:
                 await work()
         except Exception as error:
-            self.failure = error
-            await self.crash(error)
+            await self.fail(error)
             raise
+
+    async def fail(self, error: Exception) -> None:
+        """End the worker with this error: going on, or trying the same again, would not mend it."""
+        self.failure = error
+        await self.crash(error)
 
     @property
     def batches(self) -> Any:

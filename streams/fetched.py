@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-#: Records that `Batch.parts` gives at least at a time.
+#: Records after which `Batch.parts` ends a part; record batches are not cut, so it may have more.
 PART = 400
 
 
@@ -21,8 +21,6 @@ class Record(Protocol):
 
 class RecordBatch(Protocol):
     """Some records as they were published together, as aiokafka's compiled reader gives them; can be read once."""
-
-    max_timestamp: int
 
     def __iter__(self) -> Iterator[Record]: ...
 
@@ -59,7 +57,8 @@ class Batch:
         So that what is read of them is still in the processor's cache when it is decoded and counted.
         """
         part: list[Record] = []
-        for stored in self.stored:
+        unread, self.stored = self.stored, []
+        for stored in unread:
             part += stored
             if len(part) >= PART:
                 yield [r for r in part if r.offset >= offset] if part[0].offset < offset else part

@@ -18,6 +18,7 @@ from monitor.counters import PipelineCounters
 from monitor.metrics import ConversionCollector
 from monitor.minutes import MINUTE_MS
 from monitor.rules import Rules
+from monitor.shard import Applied
 from monitor.snapshot import Snapshot
 from monitor.totals import Totals
 from streams import told
@@ -25,8 +26,8 @@ from streams.board import OWNER_KEY, WATERMARK_HEADER, Board, Holder
 from streams.connection import client_arguments, unreachable
 from streams.crowding import Crowding
 from streams.dead_letters import DeadLetters
-from streams.events import Decoder
-from streams.fetched import Batch
+from streams.events import Decoder, Rejected
+from streams.fetched import Batch, Record
 from streams.keyed import sources_of, without_repeats
 from streams.misrouted import PlacementCheck
 from streams.patience import PASSING
@@ -98,28 +99,21 @@ class Pipeline:
         if owned is None:
             return
         now = time.time()
-        reading, rejected = owned.shard.begin(), 0
-        sources: list[int] | None = None if self.settings.kafka.keyed_by_visitor else []
-        for part in batch.parts(owned.next_offset):
-            records = part if sources is None else without_repeats(part, owned.seen)
-            decoded = self.decoder.decode([r.value for r in records], int(now * 1000))
-            if sources is not None:
-                sources += sources_of(records, decoded.rejected)
-            elif not reading.size:
-                self._placement.check(records, decoded, self.partitions, owned.partition)
-            reading.add(decoded.events)
-            owned.note_producers(decoded.events)
-            for bad in decoded.rejected:
-                self._dead_letters.post(self.app.producer, owned, records[bad.position], bad)
-            rejected += len(decoded.rejected)
-        applied = owned.shard.count(reading, int(now * 1000), sources)
+        try:
+            applied, events, rejected = self._read(batch, owned, int(now * 1000))
+        except Exception as error:
+            owned.fenced = True  # it may be half counted: nothing of it is saved
+            await self.app.fail(error)
+            raise
+        for record, bad in rejected:
+            self._dead_letters.post(self.app.producer, owned, record, bad)
         self._crowding.check(owned.shard, self.partitions, owned.partition)
         owned.next_offset = batch.end
         owned.highwater = batch.highwater
         owned.changed = True
         owned.active_at = time.monotonic()
         counters = self.counters
-        counters.events += reading.size + rejected
+        counters.events += events + len(rejected)
         counters.duplicates += applied.duplicates
         counters.late += applied.late
         counters.count_delays(now - applied.times / 1000)
@@ -130,6 +124,25 @@ class Pipeline:
             self.move(watermark)
         if rejected:
             await self._dead_letters.wait_for_room(owned)
+
+    def _read(
+        self, batch: Batch, owned: OwnedShard, now_ms: int
+    ) -> tuple[Applied, int, list[tuple[Record, Rejected]]]:
+        """Decode and count a batch: what became of it, how many events it had, and what is no event."""
+        reading = owned.shard.begin()
+        rejected: list[tuple[Record, Rejected]] = []
+        sources: list[int] | None = None if self.settings.kafka.keyed_by_visitor else []
+        for part in batch.parts(owned.next_offset):
+            records = part if sources is None else without_repeats(part, owned.seen)
+            decoded = self.decoder.decode([r.value for r in records], now_ms)
+            if sources is not None:
+                sources += sources_of(records, decoded.rejected)
+            elif not reading.size:
+                self._placement.check(records, decoded, self.partitions, owned.partition)
+            reading.add(decoded.events)
+            owned.note_producers(decoded.events)
+            rejected += [(records[bad.position], bad) for bad in decoded.rejected]
+        return owned.shard.count(reading, now_ms, sources), reading.size, rejected
 
     def move(self, watermark_ms: int) -> None:
         """Event time has moved."""

@@ -41,7 +41,7 @@ OFFSETS_S = 20.0
 
 
 class BatchMessage(ConsumerMessage):  # type: ignore[misc]
-    """A Faust message that carries a batch; its offset is that of the last record."""
+    """A Faust message that carries a batch; its offset is the last one that the batch covers."""
 
     batch: Batch
 

@@ -26,7 +26,12 @@ def register(app: Any, pipeline: Pipeline) -> None:
         async for event in stream.events():
             batch: Batch = event.message.batch
             sent = []
-            for record in itertools.chain.from_iterable(batch.parts(batch.start)):
+            try:
+                records = list(itertools.chain.from_iterable(batch.parts(batch.start)))
+            except Exception as error:
+                await app.fail(error)  # a record that cannot be read: what is behind it must not be committed
+                raise
+            for record in records:
                 key = visitor_key(record.value)
                 headers = origin_headers(record, batch.partition)
                 partition = 0 if key is None else None

@@ -123,6 +123,12 @@ def test_an_unknown_version_is_named(version: object) -> None:
         load([msgspec.msgpack.encode(record)])
 
 
+@pytest.mark.parametrize("body", [(state.VERSION, b"not compressed"), (state.VERSION,), (state.VERSION, 5)])
+def test_a_damaged_record_is_a_decode_error(body: object) -> None:
+    with pytest.raises(msgspec.MsgspecError):
+        load([msgspec.msgpack.encode(body)])
+
+
 def test_a_changed_config_keeps_what_it_still_knows() -> None:
     rng = random.Random(2)
     partition = product.Partition(KEYS)
