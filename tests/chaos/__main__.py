@@ -11,6 +11,7 @@ import logging
 import random
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -33,6 +34,8 @@ def main() -> int:
     if given.only:
         plan = [kind for kind in plan if given.only in kind.name]
     print(f"seed {seed}: {len(plan)} episodes", flush=True)
+    # So that all that was started is stopped.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     # A broker that is killed does not answer: the clients of the tests need not tell.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     directory = Path(tempfile.mkdtemp(prefix="conversion-monitor-chaos-"))

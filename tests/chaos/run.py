@@ -16,6 +16,8 @@ from tests.chaos.watcher import STALE_S, Fall, summary
 RATE = 3_000.0
 #: Episodes of one life at most, and how much load it has for each, seconds; it ends before them if that is not enough.
 EPISODES, SECONDS = 25, 14
+#: Answers with totals of two workers at once that are worth a line: what passes within half a second is not.
+TWICE = 10
 #: Load that an episode must find at its beginning, seconds.
 LEFT_S = 30
 
@@ -139,7 +141,7 @@ class Run:
         return random.Random(f"{self.seed} {what} {number}")
 
     def _episode(self, life: Life, kind: Kind, rng: random.Random) -> Done:
-        began, before = time.monotonic(), life.publisher.sent
+        began, before, doubles = time.monotonic(), life.publisher.sent, life.watcher.doubles
         done = Done(kind, "", life.number, 0.0, 0)
         life.publisher.rate = life.rate
         try:
@@ -148,6 +150,8 @@ class Run:
         except (AssertionError, MismatchError) as error:
             done.mismatch = str(error) or repr(error)
         done.falls = life.watcher.take_falls()
+        if (twice := life.watcher.doubles - doubles) >= TWICE:
+            done.noticed.append(f"two workers gave totals at once, in {twice} answers")
         done.seconds = time.monotonic() - began
         done.events = life.publisher.sent - before
         return done
