@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import itertools
 import operator
@@ -13,15 +12,14 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import xxhash
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from monitor.fields import OBJECT_FIELDS, value_text
 from monitor.goals import Goal
-from monitor.index import U64, HashIndex
+from monitor.index import U64
 from monitor.segments import Segments
 
 I64 = npt.NDArray[np.int64]
-#: Visitors whose keyed hash is kept at hand, over all partitions; 33 to 57 bytes each.
-_KNOWN_VISITORS = 500_000
 #: Stands for "has no such id".
 NO_ID = np.uint64(0)
 
@@ -96,63 +94,27 @@ class Batch:
         return replace(self, hit_at=self.hit_at[wanted], hit_goal=self.hit_goal[wanted], hit_events=events)
 
 
-class _Visitors:
-    """The keyed hashes of visitors seen lately, found by a quick hash: a keyed one takes several times as long."""
-
-    def __init__(self, key: bytes) -> None:
-        self._keyed = hashlib.blake2b(digest_size=8, key=key)
-        self._index = HashIndex()
-        self._hashes: U64 = np.zeros(1_024, np.uint64)
-
-    def hashes(self, ids: Sequence[str], quick: U64) -> U64:
-        """Keyed hash of each id."""
-        rows = self._index.find(quick)
-        known = rows >= 0
-        found = np.empty(len(ids), np.uint64)
-        found[known] = self._hashes[rows[known]]
-        new = np.flatnonzero(~known)
-        if new.size:
-            keys, first, which = np.unique(quick[new], return_index=True, return_inverse=True)
-            fresh = np.array([self._hash(ids[i]) for i in new[first].tolist()], np.uint64)
-            found[new] = fresh[which]
-            self._remember(keys, fresh)
-        return found
-
-    def _hash(self, visitor_id: str) -> int:
-        hasher = self._keyed.copy()
-        hasher.update(visitor_id.encode())
-        return int.from_bytes(hasher.digest(), "little") or 1
-
-    def _remember(self, keys: U64, fresh: U64) -> None:
-        if len(self._index) + len(keys) > _KNOWN_VISITORS:
-            self._index = HashIndex()
-        first = len(self._index)
-        end = first + len(keys)
-        if end > len(self._hashes):
-            self._hashes = np.resize(self._hashes, end + end // 2)
-        self._hashes[first:end] = fresh
-        self._index.insert(keys, np.arange(first, end, dtype=np.int32))
-
-
-#: Those of a key; the partitions of a worker share them.
-_visitors_of = functools.lru_cache(maxsize=2)(_Visitors)
-
-
 class Hasher:
-    """64-bit hashes of ids: visitor ids keyed by the salt (blake2b), so that a stored hash tells nobody the id."""
+    """64-bit hashes of ids. Those of visitors are encrypted by the salt, so that a stored one tells nobody the id."""
 
     def __init__(self, salt: bytes) -> None:
-        key = hashlib.blake2b(salt, digest_size=32).digest()
-        self.seed = int.from_bytes(key[:8], "little")
-        self._visitors = _visitors_of(key)
+        key = hashlib.blake2b(salt, digest_size=40).digest()
+        self._seed = int.from_bytes(key[:8], "little")
+        # One block of AES for each hash: a keyed function of it that cannot be turned back without the key.
+        self._cipher = Cipher(algorithms.AES256(key[8:]), modes.ECB())  # noqa: S305 (no text is hidden here)
 
-    def visitors(self, ids: Sequence[str], quick: U64) -> U64:
-        """Hashes of visitor ids; `quick` is what `ids` gives for them."""
-        return self._visitors.hashes(ids, quick)
+    def visitors(self, hashes: U64) -> U64:
+        """What stands for visitors, of what `ids` gives for their ids."""
+        blocks = np.zeros((len(hashes), 2), "<u8")
+        blocks[:, 0] = hashes
+        secret = np.frombuffer(self._cipher.encryptor().update(blocks.tobytes()), "<u8")
+        found: U64 = secret[::2].astype(np.uint64)
+        found[found == NO_ID] = 1
+        return found
 
     def ids(self, ids: Sequence[str | None]) -> U64:
         """Hashes of other ids; `NO_ID` where there is none."""
-        digest, seed = xxhash.xxh3_64_intdigest, self.seed
+        digest, seed = xxhash.xxh3_64_intdigest, self._seed
         try:
             every = map(digest, map(str.encode, ids), itertools.repeat(seed))  # type: ignore[arg-type]
             found = np.fromiter(every, np.uint64, len(ids))
@@ -229,7 +191,6 @@ class Reading:
         self._reader = reader
         self.size = 0
         self._columns: list[tuple[npt.NDArray[Any], ...]] = []
-        self._visitor_ids: list[str] = []
         self._hit_events: list[EventLike] = []
 
     def add(self, events: Sequence[EventLike]) -> None:
@@ -240,12 +201,10 @@ class Reading:
         hasher = reader.hasher
         hit_at, hit_goal = reader.matcher.hits(events)
         self._hit_events += [events[i] for i in hit_at.tolist()]
-        visitor_ids = [e.visitor_id for e in events]
-        self._visitor_ids += visitor_ids
         self._columns.append(
             (
                 np.fromiter([e.timestamp for e in events], np.int64, n),
-                hasher.ids(visitor_ids),
+                hasher.ids([e.visitor_id for e in events]),
                 hasher.ids([e.session_id for e in events]),
                 hasher.ids([e.event_id for e in events]),
                 hit_at + self.size,
@@ -258,8 +217,8 @@ class Reading:
     def batch(self) -> Batch:
         """All that was added; at least one event."""
         columns = [np.concatenate(parts) for parts in zip(*self._columns, strict=True)]
-        time, quick, session, event_id, hit_at, hit_goal, *numbers = columns
-        visitor = self._reader.hasher.visitors(self._visitor_ids, quick)
+        time, visitor, session, event_id, hit_at, hit_goal, *numbers = columns
+        visitor = self._reader.hasher.visitors(visitor)
         # A session belongs to its visitor: one session id under two visitors is two sessions.
         session = np.where(session == NO_ID, NO_ID, mix(visitor, session))
         return Batch(time, visitor, session, event_id, numbers, hit_at, hit_goal, self._hit_events)

@@ -25,7 +25,7 @@ class Remembered:
 
     def repeats(self, keys: U64, times: I64) -> Bools:
         """Which ids were counted within the window before this batch. Nothing is remembered by asking."""
-        rows = self.table.index.find(keys)
+        rows = self.table.find(keys)
         known = rows >= 0
         repeat = known.copy()
         repeat[known] = np.abs(times[known] - self.table.columns["at"][rows[known]]) <= self.window_ms

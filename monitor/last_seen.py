@@ -191,7 +191,7 @@ class LastSeen:
 
     def merge(self, source: U64, target: U64) -> None:
         """Make each source one with its target: two gap sessions that a late event has joined."""
-        rows_s, rows_t = self.table.index.find(source), self.table.index.find(target)
+        rows_s, rows_t = self.table.find(source), self.table.find(target)
         for row_s, row_t in zip(rows_s.tolist(), rows_t.tolist(), strict=True):
             if row_s < 0 or row_t < 0:
                 continue

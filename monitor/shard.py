@@ -157,7 +157,7 @@ class Shard:
             first[np.unique(batch.session, return_index=True)[1]] = True
             candidates = np.flatnonzero(first & lacking)
             table = self.sessions.table
-            rows = table.index.find(batch.session[candidates])
+            rows = table.find(batch.session[candidates])
             away = batch.time[candidates] - table.columns["last"][np.maximum(rows, 0)]
             cut_after[candidates[(rows < 0) | (away > longest)]] = True
             cut_after &= lacking

@@ -45,7 +45,7 @@ class Table:
         self._schema = dict(schema)
         self._aged_by = aged_by
         self.forgotten: Mark | None = None
-        self.index = HashIndex()
+        self._index = HashIndex()
         self.size = 0
         self.key: U64 = np.zeros(_SMALLEST, np.uint64)
         self.marked: npt.NDArray[np.bool_] = np.zeros(_SMALLEST, bool)
@@ -58,9 +58,13 @@ class Table:
         dtype, labels, initial = column
         return np.full(n if labels == PLAIN else (len(labels), n), initial, dtype)
 
+    def find(self, keys: U64) -> I32:
+        """Row number of each key, -1 where there is none."""
+        return self._index.find(keys, self.key)
+
     def rows_of(self, keys: U64) -> tuple[I32, npt.NDArray[np.bool_]]:
         """Row numbers of distinct keys, adding rows for new ones; and which of them are new."""
-        rows = self.index.find(keys)
+        rows = self.find(keys)
         fresh = rows < 0
         n = int(np.count_nonzero(fresh))
         if n:
@@ -68,7 +72,7 @@ class Table:
             rows[fresh] = np.arange(self.size, self.size + n, dtype=np.int32)
             self.key[self.size : self.size + n] = keys[fresh]
             self.size += n
-            self.index.insert(keys[fresh], rows[fresh])
+            self._index.insert(rows[fresh], self.key)
         return rows, fresh
 
     def _grow(self, needed: int) -> None:
@@ -97,8 +101,8 @@ class Table:
         for name, column in self._schema.items():
             self.columns[name] = move(self.columns[name], self._new(column, capacity))
         self.size = n
-        self.index = HashIndex()
-        self.index.insert(self.key[:n], np.arange(n, dtype=np.int32))
+        self._index = HashIndex()
+        self._index.insert(np.arange(n, dtype=np.int32), self.key)
 
     def limit(
         self, most: int, dead_before_ms: int, leaving: Callable[[npt.NDArray[np.intp]], None] | None = None
@@ -195,4 +199,4 @@ class Table:
     def nbytes(self) -> int:
         """Memory held, in bytes."""
         columns = sum(column.nbytes for column in self.columns.values())
-        return columns + self.key.nbytes + self.marked.nbytes + self.index.nbytes
+        return columns + self.key.nbytes + self.marked.nbytes + self._index.nbytes
