@@ -116,12 +116,10 @@ class LastSeen:
         table = self.table
         rows, _ = table.rows_of(groups.keys)
         latest = groups.largest(times)
-        last = table.columns["last"][rows]
-        seg, seg_at = table.columns["seg"][:, rows], table.columns["seg_at"][:, rows]
-        conv = table.columns["conv"][:, rows]
+        last, seg, seg_at, conv = (table.read(name, rows) for name in ("last", "seg", "seg_at", "conv"))
         before = (last, seg, conv)
 
-        seg, seg_at, conv = seg.copy(), seg_at.copy(), conv.copy()
+        seg, conv = seg.copy(), conv.copy()
         # Never seen, or so long ago that he counts as new: the first of these events shows it, as a later one that
         # returned after so long would begin a round of its own.
         fresh = times[groups.order[groups.starts]] - last > self._retention_ms
@@ -133,14 +131,15 @@ class LastSeen:
         for d, carried in enumerate(numbers):
             self._latest_value(d, groups, times, carried, seg[d], seg_at[d])
         if len(hit_at):
-            np.maximum.at(conv, (hit_goal, groups.of_event[hit_at]), times[hit_at])
+            cell = hit_goal * len(rows) + groups.of_event[hit_at]
+            np.maximum.at(conv.reshape(-1), cell, times[hit_at])
         last = np.maximum(last, latest)
 
         self._move(before, (last, seg, conv))
-        table.columns["last"][rows] = last
-        table.columns["seg"][:, rows] = seg
-        table.columns["seg_at"][:, rows] = seg_at
-        table.columns["conv"][:, rows] = conv
+        table.write("last", rows, last)
+        table.write("seg", rows, seg)
+        table.write("seg_at", rows, seg_at)
+        table.write("conv", rows, conv)
         table.marked[rows] = True
         return rows, held
 
@@ -163,15 +162,16 @@ class LastSeen:
         self._place(self.seen, column_a, seg_a, moved & (column_a >= 0), -1)
         self._place(self.seen, column_b, seg_b, moved & (column_b >= 0), 1)
         for g, measure in enumerate(self.converted):
-            ever = np.flatnonzero(conv_b[g] != NEVER)
-            lost = np.flatnonzero((conv_b[g] == NEVER) & (conv_a[g] != NEVER))
-            ever = np.concatenate([ever, lost])
-            if not ever.size:
+            touched = np.flatnonzero((conv_a[g] != conv_b[g]) | (segment_moved & (conv_b[g] != NEVER)))
+            if not touched.size:
                 continue
-            column_a, column_b = self._panes.column(conv_a[g][ever]), self._panes.column(conv_b[g][ever])
-            moved = (column_a != column_b) | segment_moved[ever]
-            self._place(measure, column_a, seg_a[:, ever], moved & (column_a >= 0), -1)
-            self._place(measure, column_b, seg_b[:, ever], moved & (column_b >= 0), 1)
+            column_a, column_b = (
+                self._panes.column(conv_a[g][touched]),
+                self._panes.column(conv_b[g][touched]),
+            )
+            moved = (column_a != column_b) | segment_moved[touched]
+            self._place(measure, column_a, seg_a[:, touched], moved & (column_a >= 0), -1)
+            self._place(measure, column_b, seg_b[:, touched], moved & (column_b >= 0), 1)
 
     def _place(self, measure: int, column: I64, seg: U16, wanted: npt.NDArray[np.bool_], amount: int) -> None:
         chosen = column[wanted]
@@ -232,6 +232,5 @@ class LastSeen:
         return self.table.limit(most, before_ms, self._take_out)
 
     def _take_out(self, rows: npt.NDArray[np.intp]) -> None:
-        columns = self.table.columns
-        last, seg, conv = columns["last"][rows], columns["seg"][:, rows], columns["conv"][:, rows]
+        last, seg, conv = (self.table.read(name, rows) for name in ("last", "seg", "conv"))
         self._move((last, seg, conv), (np.full_like(last, NEVER), seg, np.full_like(conv, NEVER)))

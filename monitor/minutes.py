@@ -77,9 +77,7 @@ class Minutes:
                 if cells is not None:
                     wider[:, : cells.shape[1]] = cells
                 self.cells[number] = cells = wider
-            cells[measure] += np.bincount(rows[:, part].reshape(-1), minlength=cells.shape[1]).astype(
-                np.int32
-            )
+            np.add.at(cells[measure], rows[:, part].reshape(-1), np.int32(1))
             self.untold.add(number)
             self.unsaved.add(number)
 
@@ -104,13 +102,17 @@ class Minutes:
             numbers: Per dimension, the number of the value that each event carries, -1 for none.
             held: (dimensions, visitors) numbers of their values before the batch.
         """
-        minute = times // MINUTE_MS
-        base = int(minute.min())
-        span = int(minute.max()) - base + 1
-        key = groups.of_event * span + (minute - base)
+        base = int(times.min()) // MINUTE_MS
+        span = int(times.max()) // MINUTE_MS - base + 1
+        if span == 1:
+            everybody = np.arange(len(rows))
+            seg = visitors.read("seg", rows)
+            self._see(visitors, rows, everybody, np.full(len(rows), base, np.int64), seg, needed)
+            return
+        key = groups.of_event * span + (times // MINUTE_MS - base)
         distinct = np.unique(key)
         who, when = distinct // span, distinct % span + base
-        seg = visitors.columns["seg"][:, rows[who]] if span == 1 else _then(groups, key, times, numbers, held)
+        seg = _then(groups, key, times, numbers, held)
         if span <= _REMEMBERED:
             self._see(visitors, rows, who, when, seg, needed)
             return
@@ -123,7 +125,7 @@ class Minutes:
         self, visitors: Table, rows: I32, who: npt.NDArray[np.intp], when: I64, seg: U16, needed: int
     ) -> None:
         """Count pairs of a visitor (position in `rows`) and a minute that were not counted yet."""
-        latest, seen = visitors.columns["minute"][rows], visitors.columns["seen"][rows]
+        latest, seen = visitors.read("minute", rows), visitors.read("seen", rows)
         newest = latest.copy()
         np.maximum.at(newest, who, when)
         shift = np.minimum(newest - latest, _REMEMBERED).astype(np.uint64)
@@ -134,8 +136,8 @@ class Minutes:
         bit = np.uint64(1) << np.minimum(back, _REMEMBERED - 1).astype(np.uint64)
         new = (back < _REMEMBERED) & ((seen[who] & bit) == 0)
         np.bitwise_or.at(seen, who[new], bit[new])
-        visitors.columns["minute"][rows] = newest
-        visitors.columns["seen"][rows] = seen
+        visitors.write("minute", rows, newest)
+        visitors.write("seen", rows, seen)
         cells = [np.zeros(int(new.sum()), np.int64)]
         cells += [s.row[seg[d][new]] for d, s in enumerate(self._segments)]
         self._add(when[new], 0, np.stack(cells), needed)

@@ -23,8 +23,6 @@ from monitor.windows import Window
 I64 = npt.NDArray[np.int64]
 Plane = npt.NDArray[Any]
 
-#: Below this many additions one by one is faster than a pass over all cells of a measure.
-_FEW = 1_500
 _ROWS = 16
 
 
@@ -124,12 +122,9 @@ class Panes:
 
     def add(self, measure: int, column: I64, row: I64, amount: int) -> None:
         """Add `amount` to the cell of each (column, row); columns must not be -1."""
-        flat = self.planes[measure].reshape(-1)
-        index = column * self.rows + row
-        if len(index) < _FEW:
-            np.add.at(flat, index, amount)
-        else:
-            flat += (np.bincount(index, minlength=len(flat)) * amount).astype(np.int32)
+        plane = self.planes[measure]
+        # Of the plane's own type: with another one numpy adds forty times as slowly.
+        np.add.at(plane.reshape(-1), column * self.rows + row, plane.dtype.type(amount))
 
     def advance(self, clock_ms: int) -> None:
         """Move the cells along to a later event time; an earlier one changes nothing."""

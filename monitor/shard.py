@@ -179,12 +179,12 @@ class Shard:
         visitor_rows, held = self.visitors.touch(by_visitor, time, numbers, hit_at, hit_goal)
         self.minutes.see(self.visitors.table, by_visitor, visitor_rows, time, self.next_row, numbers, held)
         row_of_event = visitor_rows[by_visitor.of_event]
-        now_seg = self.visitors.table.columns["seg"]
         session_visitor = row_of_event[by_session.order[by_session.starts]]
-        self.sessions.touch(by_session, time, numbers, hit_at, hit_goal, now_seg[:, session_visitor])
+        inherited = self.visitors.table.read("seg", session_visitor)
+        self.sessions.touch(by_session, time, numbers, hit_at, hit_goal, inherited)
         if len(hit_at):
             own = [carried[hit_at] for carried in numbers]
-            held = now_seg[:, row_of_event[hit_at]].astype(np.int64)
+            held = self.visitors.table.read("seg", row_of_event[hit_at]).astype(np.int64)
             segment = [np.where(o >= 0, o, h) for o, h in zip(own, held, strict=True)]
             self._conversions(batch.hit_events, time[hit_at], hit_goal, segment)
 

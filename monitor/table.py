@@ -75,6 +75,22 @@ class Table:
             self._index.insert(rows[fresh], self.key)
         return rows, fresh
 
+    def read(self, column: str, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """A copy of a column's values in these rows, (rows,) or (labels, rows).
+
+        Indexing would take three times as long.
+        """
+        return self.columns[column].take(rows, axis=-1)
+
+    def write(self, column: str, rows: npt.NDArray[Any], values: npt.NDArray[Any]) -> None:
+        """Set a column's values in these rows, in the shape in which `read` gives them."""
+        whole = self.columns[column]
+        if whole.ndim == 1:
+            whole[rows] = values
+            return
+        for one, new in zip(whole, values, strict=True):
+            one[rows] = new
+
     def _grow(self, needed: int) -> None:
         capacity = len(self.key)
         if needed <= capacity:
