@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from monitor.duplicates import Remembered
 from monitor.index import U64
+from monitor.last_seen import Groups
 from monitor.rules import Rules
 
 I64 = npt.NDArray[np.int64]
@@ -50,13 +51,15 @@ class Admission:
         repeat = np.zeros(len(time), bool)
         ids, times = event_id[with_id], time[with_id]
         if with_id.size:
-            distinct, first, which = np.unique(ids, return_index=True, return_inverse=True)
-            if len(distinct) < len(ids):
+            groups = Groups(ids)
+            first, which = groups.order[groups.starts], groups.of_event
+            if len(first) < len(ids):
                 origins = source[with_id]
                 if (times != times[first][which]).any() or (origins != origins[first][which]).any():
                     return self._one_by_one(time, event_id, now_ms, source)
                 repeat[with_id] = first[which] != np.arange(len(ids))
-            repeat[with_id] |= self.event_ids.repeats(ids, times)
+            rows = self.event_ids.find(ids)
+            repeat[with_id] |= self.event_ids.repeats(rows, times)
         late = np.zeros(len(time), bool)
         for origin in np.unique(source).tolist():
             mine = np.flatnonzero(source == origin)
@@ -69,13 +72,14 @@ class Admission:
             counted = time[mine][~(repeat[mine] | late[mine])]
             if counted.size:
                 self.watermarks[origin] = max(start, int(counted.max()))
-        if with_id.size and len(distinct) < len(ids):
+        if with_id.size and len(first) < len(ids):
             # What repeats a late event is late itself, as it is when it comes in another batch.
             echo = with_id[late[with_id[first]][which]]
             repeat[echo], late[echo] = False, True
         admitted = ~(repeat | late)
-        new = with_id[admitted[with_id]]
-        self.event_ids.remember(event_id[new], time[new])
+        if with_id.size:
+            new = admitted[with_id]
+            self.event_ids.remember(ids[new], rows[new], times[new])
         return admitted, int(np.count_nonzero(repeat)), int(np.count_nonzero(late))
 
     def _one_by_one(self, time: I64, event_id: U64, now_ms: int, source: I64) -> tuple[Bools, int, int]:
@@ -84,7 +88,8 @@ class Admission:
         repeats = late = 0
         for i, origin in enumerate(source.tolist()):
             here, one = time[i : i + 1], event_id[i : i + 1]
-            if one[0] and self.event_ids.repeats(one, here)[0]:
+            row = self.event_ids.find(one)
+            if one[0] and self.event_ids.repeats(row, here)[0]:
                 repeats += 1
                 continue
             watermark = self.watermarks.get(origin, _BEGINNING)
@@ -95,5 +100,5 @@ class Admission:
             admitted[i] = True
             self.watermarks[origin] = max(watermark, int(here[0]))
             if one[0]:
-                self.event_ids.remember(one, here)
+                self.event_ids.remember(one, row, here)
         return admitted, repeats, late

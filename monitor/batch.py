@@ -147,21 +147,21 @@ class GoalMatcher:
             else:
                 for name in names:
                     self._by_event.setdefault(name, []).append((number, rest))
+        for of_name in self._by_event.values():
+            of_name.extend(self._any_event)
 
     def hits(self, events: Sequence[EventLike]) -> tuple[I64, I64]:
         """Positions and goal numbers of all matches, by position."""
-        by_event = self._by_event
+        by_event, any_event = self._by_event, self._any_event
         at: list[int] = []
         goal: list[int] = []
+        names = [event.event for event in events]
         candidates = (
-            range(len(events))
-            if self._any_event
-            else [i for i, e in enumerate(events) if e.event in by_event]
+            range(len(names)) if any_event else [i for i, name in enumerate(names) if name in by_event]
         )
         for i in candidates:
-            one = events[i : i + 1]
-            for number, rest in by_event.get(one[0].event, []) + self._any_event:
-                if all(read(one)[0] in wanted for read, wanted in rest):
+            for number, rest in by_event.get(names[i], any_event):
+                if not rest or all(read((events[i],))[0] in wanted for read, wanted in rest):
                     at.append(i)
                     goal.append(number)
         return np.array(at, np.int64), np.array(goal, np.int64)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from monitor.index import U64
+from monitor.index import I32, U64
 from monitor.table import PLAIN, Table
 
 I64 = npt.NDArray[np.int64]
@@ -23,31 +23,35 @@ class Remembered:
         self.window_ms = window_ms
         self.table = Table({"at": ("i8", PLAIN, 0)}, aged_by="at")
 
-    def repeats(self, keys: U64, times: I64) -> Bools:
-        """Which ids were counted within the window before this batch. Nothing is remembered by asking."""
-        rows = self.table.find(keys)
-        known = rows >= 0
-        repeat = known.copy()
-        repeat[known] = np.abs(times[known] - self.table.columns["at"][rows[known]]) <= self.window_ms
+    def find(self, keys: U64) -> I32:
+        """Where each id is remembered, -1 for nowhere; good until something is remembered or forgotten."""
+        return self.table.find(keys)
+
+    def repeats(self, rows: I32, times: I64) -> Bools:
+        """Which ids, given as `find` gave them, were counted within the window before this batch."""
+        repeat = rows >= 0
+        known = rows[repeat]
+        repeat[repeat] = np.abs(times[repeat] - self.table.columns["at"][known]) <= self.window_ms
         return repeat
 
-    def remember(self, keys: U64, times: I64) -> None:
-        """Remember distinct ids as counted at these times."""
-        rows, _ = self.table.rows_of(keys)
+    def remember(self, keys: U64, rows: I32, times: I64) -> None:
+        """Remember distinct ids, and `find` of them, as counted at these times."""
+        rows = self.table.add(keys, rows)
         self.table.columns["at"][rows] = times
         self.table.marked[rows] = True
 
     def new_and_repeated(self, keys: U64, times: I64) -> Bools:
         """Which of these ids (in order of arrival) repeat one counted before; the others are remembered."""
-        repeat = self.repeats(keys, times)
+        rows = self.find(keys)
+        repeat = self.repeats(rows, times)
         fresh = np.flatnonzero(~repeat)
         first = fresh[first_of_each(keys[fresh])]
         if len(first) < len(fresh):
             again = np.setdiff1d(fresh, first)
-            self.remember(keys[first], times[first])
+            self.remember(keys[first], rows[first], times[first])
             repeat[again] = self.new_and_repeated(keys[again], times[again])
         else:
-            self.remember(keys[fresh], times[fresh])
+            self.remember(keys[fresh], rows[fresh], times[fresh])
         return repeat
 
     def forget(self, before_ms: int) -> None:

@@ -48,7 +48,7 @@ class GapSessions:
         starts = np.flatnonzero(first)
         group = np.cumsum(first) - 1
         keys = key[starts]
-        rows, _ = self.table.rows_of(keys)
+        rows = self.table.rows_of(keys)
         c = self.table.columns
         number = c["number"][rows].astype(np.int64)
         start, last, previous = c["start"][rows], c["last"][rows], c["previous"][rows]

@@ -62,18 +62,22 @@ class Table:
         """Row number of each key, -1 where there is none."""
         return self._index.find(keys, self.key)
 
-    def rows_of(self, keys: U64) -> tuple[I32, npt.NDArray[np.bool_]]:
-        """Row numbers of distinct keys, adding rows for new ones; and which of them are new."""
-        rows = self.find(keys)
-        fresh = rows < 0
-        n = int(np.count_nonzero(fresh))
-        if n:
-            self._grow(self.size + n)
-            rows[fresh] = np.arange(self.size, self.size + n, dtype=np.int32)
-            self.key[self.size : self.size + n] = keys[fresh]
-            self.size += n
-            self._index.insert(rows[fresh], self.key)
-        return rows, fresh
+    def rows_of(self, keys: U64) -> I32:
+        """Row numbers of distinct keys, adding rows for new ones."""
+        return self.add(keys, self.find(keys))
+
+    def add(self, keys: U64, rows: I32) -> I32:
+        """What `find` gave for distinct keys, with new rows where that was -1."""
+        fresh = np.flatnonzero(rows < 0)
+        if fresh.size:
+            end = self.size + len(fresh)
+            self._grow(end)
+            new = np.arange(self.size, end, dtype=np.int32)
+            rows[fresh] = new
+            self.key[self.size : end] = keys[fresh]
+            self.size = end
+            self._index.insert(new, self.key)
+        return rows
 
     def read(self, column: str, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """A copy of a column's values in these rows, (rows,) or (labels, rows).
@@ -202,7 +206,7 @@ class Table:
         n, parts = msgspec.msgpack.decode(packed, type=tuple[int, dict[str, bytes]])
         if not n:
             return
-        rows, _ = self.rows_of(np.frombuffer(parts["key"], np.uint64))
+        rows = self.rows_of(np.frombuffer(parts["key"], np.uint64))
         for name, (dtype, labels, _) in self._schema.items():
             for i, label in enumerate(labels):
                 column = self.columns[name] if labels == PLAIN else self.columns[name][i]

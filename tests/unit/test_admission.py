@@ -93,9 +93,9 @@ def test_by_the_wall_clock_an_event_from_the_future_makes_nothing_late() -> None
 def test_an_id_is_remembered_for_the_window_and_both_ways(gap: int) -> None:
     known = Remembered(5_000)
     key = np.array([7], np.uint64)
-    known.remember(key, np.array([T0]))
+    known.remember(key, known.find(key), np.array([T0]))
     for at in (T0 + gap, T0 - gap):
-        assert known.repeats(key, np.array([at])).tolist() == [gap <= 5_000]
+        assert known.repeats(known.find(key), np.array([at])).tolist() == [gap <= 5_000]
 
 
 def test_the_first_of_several_in_a_batch_counts() -> None:
@@ -107,7 +107,7 @@ def test_the_first_of_several_in_a_batch_counts() -> None:
 
 def test_memory_is_bounded() -> None:
     known = Remembered(5_000)
-    known.remember(np.arange(1, 20_001, dtype=np.uint64), T0 + np.arange(20_000))
+    assert not known.new_and_repeated(np.arange(1, 20_001, dtype=np.uint64), T0 + np.arange(20_000)).any()
     assert known.limit(10_000, T0) == 11_000
     assert known.table.size == 9_000
     assert int(known.table.columns["at"][: known.table.size].min()) == T0 + 11_000
@@ -118,7 +118,7 @@ def test_memory_is_bounded() -> None:
 
 def test_what_no_event_can_repeat_goes_first_and_is_no_loss() -> None:
     known = Remembered(5_000)
-    known.remember(np.arange(1, 20_001, dtype=np.uint64), T0 + np.arange(20_000))
+    assert not known.new_and_repeated(np.arange(1, 20_001, dtype=np.uint64), T0 + np.arange(20_000)).any()
     assert known.limit(10_000, T0 + 20_000) == 0
     assert known.table.size == 5_000
     assert known.table.forgotten is None

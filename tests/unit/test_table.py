@@ -24,7 +24,7 @@ def keys_of(*numbers: int) -> np.ndarray:
 
 
 def write(table: Table, numbers: list[int], value: int) -> None:
-    rows, _ = table.rows_of(keys_of(*numbers))
+    rows = table.rows_of(keys_of(*numbers))
     table.columns["at"][rows] = value
     table.columns["seg"][0, rows] = value % 100
     table.marked[rows] = True
@@ -38,10 +38,10 @@ def content(table: Table) -> dict[int, tuple[int, int, int]]:
 
 def test_new_rows_begin_with_their_initial_values() -> None:
     table = Table(SCHEMA)
-    rows, fresh = table.rows_of(keys_of(1, 2))
-    assert (rows.tolist(), fresh.tolist()) == ([0, 1], [True, True])
-    rows, fresh = table.rows_of(keys_of(3, 1))
-    assert (rows.tolist(), fresh.tolist()) == ([2, 0], [True, False])
+    assert table.find(keys_of(1, 2)).tolist() == [-1, -1]
+    assert table.rows_of(keys_of(1, 2)).tolist() == [0, 1]
+    assert table.rows_of(keys_of(3, 1)).tolist() == [2, 0]
+    assert table.find(keys_of(1, 4, 3)).tolist() == [0, -1, 2]
     assert content(table) == dict.fromkeys(keys_of(1, 2, 3).tolist(), (-1, 0, 0))
     assert table.columns["conv"].shape[0] == 0
 
@@ -64,7 +64,7 @@ def test_changes_and_slices_in_order_are_the_table(seed: int) -> None:
             for number in range(SLICES):
                 copy.put(table.in_slice(number, SLICES), {})
             assert content(copy) == content(table)
-    assert table.rows_of(keys_of(*range(2_000)))[1].sum() == 2_000 - len(content(copy))
+    assert (table.find(keys_of(*range(2_000))) >= 0).sum() == len(content(copy)) == table.size
 
 
 def test_keep_carries_marks_and_finds_its_rows() -> None:
@@ -75,15 +75,15 @@ def test_keep_carries_marks_and_finds_its_rows() -> None:
     table.keep(table.columns["at"][: table.size] >= 9)
     assert sorted(content(table)) == sorted(keys_of(3, 500).tolist())
     assert np.count_nonzero(table.marked) == 2
-    rows, fresh = table.rows_of(keys_of(500, 4))
-    assert fresh.tolist() == [False, True]
+    assert (table.find(keys_of(500, 4)) >= 0).tolist() == [True, False]
+    rows = table.rows_of(keys_of(500, 4))
     assert table.columns["at"][rows].tolist() == [9, -1]
     assert len(table.key) < 1_000
 
 
 def test_rows_go_by_label() -> None:
     table = Table(SCHEMA)
-    rows, _ = table.rows_of(keys_of(1))
+    rows = table.rows_of(keys_of(1))
     table.columns["seg"][:, rows] = [[4], [6]]
     table.marked[rows] = True
     packed = table.changed()
