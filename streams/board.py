@@ -26,6 +26,9 @@ OWNER_KEY = b"owner"
 WATERMARK_HEADER = "watermark"
 #: How far back from the end reading begins: enough for an announcement of every partition.
 _TAIL = 2_000
+#: Messages come from every partition four times a second; each by itself would cost every worker a fetch.
+_FETCH_MIN_BYTES = 1 << 20
+_FETCH_MAX_WAIT_MS = 500
 #: Longest wait for the end of the topic, seconds.
 _CATCH_UP_S = 5.0
 
@@ -109,7 +112,8 @@ class Board:
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            fetch_max_wait_ms=500,
+            fetch_min_bytes=_FETCH_MIN_BYTES,
+            fetch_max_wait_ms=_FETCH_MAX_WAIT_MS,
             **client_kwargs,
         )
         await consumer.start()

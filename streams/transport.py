@@ -9,7 +9,7 @@ differs from the stock driver, and why:
 
 * topics are never declared from here: `streams.topology` made them before the app started;
 * end offsets come from Fetch responses (`streams.offsets`): not every broker's ListOffsets can be trusted;
-* a fetch waits for 3 MiB, but at most 100 ms, not 1500: one idle topic must not stall the busy ones;
+* a fetch waits for 3 MiB, but at most 250 ms, not 1500: one idle topic must not stall the busy ones;
 * a full buffer waits instead of pausing partitions, which makes Faust sleep for a second when all are paused;
 * after Faust has sought to the committed offsets, `app.batches.seek` moves batched partitions to where their state is.
 """
@@ -33,7 +33,7 @@ from streams.offsets import beginning_offsets, end_offsets
 #: Where Faust's own lines about starting and stopping of services go.
 _FRAMEWORK = logging.getLogger("faust")
 #: Longest wait of the broker for a Fetch without enough data, milliseconds.
-FETCH_MAX_WAIT_MS = 100
+FETCH_MAX_WAIT_MS = 250
 #: A Fetch that has less is held back until then: a batch of a few events costs as much as one of a thousand.
 FETCH_MIN_BYTES = 3 << 20
 #: How long offsets may take, seconds; then the worker ends with an error, and is started again.
