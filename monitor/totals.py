@@ -1,7 +1,7 @@
 """Adds partitions up: their window counts, moved to one event time, as one `Snapshot`.
 
 No visitor is in two partitions, so unique visitors add up exactly. Totals stand still rather than lie: as long as a
-partition is missing, or too far behind to be moved to the common time, the last complete totals stay.
+partition is missing, of another config, or too far behind to be moved to the common time, the last complete totals stay.
 """
 
 from __future__ import annotations
@@ -29,13 +29,39 @@ class Totals:
         self._rules = rules
         self._partitions = partitions
         self._latest: dict[int, Counts] = {}
+        self._offset: dict[int, int] = {}
         self._snapshot = empty_snapshot(rules)
         self._fresh = True
 
-    def put(self, partition: int, counts: Counts) -> None:
-        """Take over the latest counts of a partition; they replace what it said before."""
-        self._latest[partition] = counts
+    def put(self, partition: int, counts: Counts, offset: int = 0) -> bool:
+        """Take over the latest counts of a partition; they replace what it said before.
+
+        Whoever takes a partition over reads again what was counted since its last checkpoint, and what he says
+        meanwhile would let the totals step back: they wait until he is as far as what is held here.
+
+        Args:
+            partition: Its number.
+            counts: What it holds.
+            offset: Up to where it has counted.
+
+        Returns:
+            Whether they were taken over.
+        """
+        held = self._latest.get(partition)
+        if held is not None and offset < self._offset[partition] and self._fits(held):
+            return False
+        self._latest[partition], self._offset[partition] = counts, offset
         self._fresh = False
+        return True
+
+    def _fits(self, counts: Counts) -> bool:
+        """Whether these are the counts of this config; else their owner will say anew in a moment."""
+        rules = self._rules
+        return (
+            counts.windows == [w.name for w in rules.windows]
+            and counts.goals == [g.name for g in rules.goals]
+            and [name for name, _, _ in counts.segments] == [d.name for d in rules.dimensions]
+        )
 
     @property
     def begun(self) -> bool:
@@ -57,7 +83,7 @@ class Totals:
     def _add_up(self) -> Snapshot:
         at = self.at_ms
         held = Snapshot(self._snapshot.as_of, False, self._snapshot.rows)
-        if len(self._latest) < self._partitions:
+        if len(self._latest) < self._partitions or not all(map(self._fits, self._latest.values())):
             return held
         if at is None:
             return empty_snapshot(self._rules, complete=True)
@@ -70,13 +96,10 @@ class Totals:
 
     def _rows(self, moved: Mapping[int, tuple[I64, list[list[Amounts]]]]) -> tuple[Row, ...]:
         rules = self._rules
-        measures = 2 + 3 * len(rules.goals)
         sums: dict[Segment, I64] = {}
         money: dict[Segment, list[dict[tuple[str, str], Decimal]]] = {}
         for partition, (cells, amounts) in moved.items():
             counts = self._latest[partition]
-            if counts.windows != [w.name for w in rules.windows] or cells.shape[1] != measures:
-                continue  # of an older config: its owner will say anew in a moment
             segment_of: dict[int, Segment] = {0: (ALL, ALL)}
             for name, values, numbers in counts.segments:
                 segment_of.update({row: (name, value) for value, row in zip(values, numbers, strict=True)})

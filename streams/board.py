@@ -1,7 +1,8 @@
 """What every worker must know of the others: how far event time is, and who holds the totals.
 
 Read from the counts topic without a consumer group. Each message carries the watermark of its partition in a header, so
-nothing is decoded here; the holder of the totals announces itself under the key `owner`.
+nothing is decoded here; what each partition told last is kept as it is, for a worker that takes the totals over. Their
+holder announces itself under the key `owner`.
 """
 
 from __future__ import annotations
@@ -58,6 +59,8 @@ class Board:
         self.judged_minute: int | None = None
         #: Wall clock (epoch seconds) at which the holder took over.
         self.since: float | None = None
+        #: What each partition told last, by whatever claim.
+        self.latest: dict[int, bytes] = {}
         #: Counts up with each change of the holder: whoever tells it things must tell them again.
         self.holders = 0
         #: Offset up to which the topic was read.
@@ -75,6 +78,8 @@ class Board:
                     self.totals_url, self.since = holder.url, holder.since
                     self.holders += 1
             return
+        if key is not None and value is not None:
+            self.latest[int(key)] = value
         for name, text in headers:
             if name == WATERMARK_HEADER and text:
                 self.advance(int(text))

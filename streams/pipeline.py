@@ -190,7 +190,8 @@ class Pipeline:
             passed = min(minutes.untold) * MINUTE_MS
             owned.changed = True
         news_of = minutes.packed(news)
-        value = told.encode(owned.writer.claim, counted, passed, news_of, owned.producers, self._holder)
+        claim, offset = owned.writer.claim, owned.next_offset
+        value = told.encode(claim, counted, offset, passed, news_of, owned.producers, self._holder)
         await self._tell(str(owned.partition).encode(), value, counted.watermark_ms)
 
     def _passed(self, owned: OwnedShard, at: int | None) -> int | None:
@@ -273,8 +274,9 @@ class Pipeline:
         self.totals, self.claims = Totals(self.rules, self.partitions), told.Claims()
         # Later than the holder before, whatever the clocks of the two say.
         self._held_since = max(time.time(), (self.board.since or 0.0) + 1e-3)
-        for partition, value in sorted(latest.items()):
-            self.add(partition, value)
+        for known in (latest, self.board.latest):  # the board has seen later ones; claims are judged in order
+            for partition, value in sorted(known.items()):
+                self.add(partition, value)
         self._announced_at = -REPEAT_S
 
     @property
@@ -287,14 +289,13 @@ class Pipeline:
         self.totals = self.watcher = None
 
     def add(self, partition: int, value: bytes) -> bool:
-        """Take in what a partition told; False if its claim is not the valid one."""
+        """Take in what a partition told; whether the totals follow it: its claim is valid, and it is not behind them."""
         found = told.decode(value)
         if self.totals is None or self.watcher is None or not self.claims.accept(partition, found.claim):
             return False
-        self.totals.put(partition, found.counts)
         if found.holder == self._held_since:
             self.watcher.put(partition, found)
-        return True
+        return self.totals.put(partition, found.counts, found.offset)
 
     # --- HTTP ----------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from streams.errors import StateError
 from streams.ledger import Claim
 
 #: Version of the message's frame.
-VERSION = 3
+VERSION = 4
 
 
 class Told(msgspec.Struct, array_like=True, frozen=True):
@@ -21,6 +21,7 @@ class Told(msgspec.Struct, array_like=True, frozen=True):
         epoch: Of the writer's claim.
         writer: Of the writer's claim.
         counts: Window counts.
+        offset: Up to where in the consumed topic they go.
         passed_ms: Event time (epoch ms) that the partition has passed; None before the first event.
         minutes: Minutes that changed since they were told.
         producers: Who sent events lately (`name/version`) → event time of its first event.
@@ -32,6 +33,7 @@ class Told(msgspec.Struct, array_like=True, frozen=True):
     epoch: int
     writer: str
     counts: Counts
+    offset: int
     passed_ms: int | None
     minutes: list[minutes.Told]
     producers: dict[str, int]
@@ -46,6 +48,7 @@ class Told(msgspec.Struct, array_like=True, frozen=True):
 def encode(
     claim: Claim,
     counted: Counts,
+    offset: int,
     passed_ms: int | None = None,
     told: list[minutes.Told] | None = None,
     producers: dict[str, int] | None = None,
@@ -53,7 +56,7 @@ def encode(
 ) -> bytes:
     """The message's value."""
     message = Told(
-        VERSION, claim.epoch, claim.writer, counted, passed_ms, told or [], producers or {}, holder
+        VERSION, claim.epoch, claim.writer, counted, offset, passed_ms, told or [], producers or {}, holder
     )
     return msgspec.msgpack.encode(message)
 

@@ -274,6 +274,5 @@ def _wrong_number(
         f"{consumed} has {spec.partitions} partitions, but the state in {spec.name} is of {has}: "
         "visitors have moved to other partitions, and would be counted twice"
     )
-    groups = f"kafka-consumer-groups.sh --bootstrap-server {bootstrap} --delete --group {topology.group}"
-    remedy = "count anew: name another kafka.group; or stop all workers and drop the old state:"
-    return TopicError(msg, remedy=f"{remedy}\n    {delete}\n    {groups}")
+    remedy = "count anew: name another kafka.group; or stop all workers and forget what was counted with"
+    return TopicError(msg, remedy=f"{remedy} `conversion-monitor reset --config FILE`")

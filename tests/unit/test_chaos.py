@@ -26,7 +26,7 @@ FLOW = Flow(6_000, 5, 4)
 
 
 def message(offset: int, partition: int, counted: Partition, epoch: int = 1) -> Any:
-    value = told.encode(Claim(epoch, f"writer-{epoch}"), counted.shard.evaluate())
+    value = told.encode(Claim(epoch, f"writer-{epoch}"), counted.shard.evaluate(), 0)
     return SimpleNamespace(offset=offset, key=str(partition).encode(), value=value)
 
 
