@@ -1,15 +1,16 @@
 """What every worker must know of the others: how far event time is, and who holds the totals.
 
-Read from the counts topic without a consumer group. Each message carries the watermark of its partition in a header, so
-nothing is decoded here; what each partition told last is kept as it is, for a worker that takes the totals over. Their
-holder announces itself under the key `owner`.
+Read from the counts topic without a consumer group. Each message carries the watermark of its partition and how far it has
+counted as headers, so nothing is decoded here; the furthest message of each is kept for a worker that takes the totals
+over. Their holder announces itself under the key `owner`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 OWNER_KEY = b"owner"
 #: Header with a partition's watermark, epoch ms in decimal digits.
 WATERMARK_HEADER = "watermark"
+#: Header with the offset up to which a partition has counted, in decimal digits.
+OFFSET_HEADER = "offset"
 #: How far back from the end reading begins: enough for an announcement of every partition.
 _TAIL = 2_000
 #: Messages come from every partition four times a second; each by itself would cost every worker a fetch.
@@ -59,12 +62,10 @@ class Board:
         self.judged_minute: int | None = None
         #: Wall clock (epoch seconds) at which the holder took over.
         self.since: float | None = None
-        #: What each partition told last, by whatever claim.
-        self.latest: dict[int, bytes] = {}
+        self._furthest: dict[int, tuple[int, bytes]] = {}
         #: Counts up with each change of the holder: whoever tells it things must tell them again.
         self.holders = 0
-        #: Offset up to which the topic was read.
-        self.read_to = 0
+        self._read_to = 0
 
     def see(self, key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]]) -> None:
         """Take in one message of the counts topic."""
@@ -78,11 +79,20 @@ class Board:
                     self.totals_url, self.since = holder.url, holder.since
                     self.holders += 1
             return
-        if key is not None and value is not None:
-            self.latest[int(key)] = value
         for name, text in headers:
             if name == WATERMARK_HEADER and text:
                 self.advance(int(text))
+            if (
+                name == OFFSET_HEADER
+                and key
+                and value
+                and int(text) >= self._furthest.get(int(key), (0, b""))[0]
+            ):
+                self._furthest[int(key)] = int(text), value
+
+    def furthest(self) -> dict[int, bytes]:
+        """Of each partition the message that goes furthest, whoever told it: the last one may be of who reads again."""
+        return {partition: value for partition, (_, value) in self._furthest.items()}
 
     def advance(self, watermark_ms: int | None) -> None:
         """Event time is at least this far."""
@@ -99,19 +109,34 @@ class Board:
             await asyncio.sleep(1)
 
     async def catch_up(self, bootstrap: str, client_kwargs: Mapping[str, Any]) -> None:
-        """Wait until all that stands in the topic now is read, while `follow` runs; not for ever."""
-        tp = TopicPartition(self._topic, 0)
+        """Read all that stands in the topic now, whether `follow` runs or not yet; but not for ever."""
         try:
             async with asyncio.timeout(_CATCH_UP_S):
-                end = (await end_offsets(bootstrap, [tp], **client_kwargs))[tp]
-                while self.read_to < end:
-                    await asyncio.sleep(0.02)
+                end = await self._end(bootstrap, client_kwargs)
+                if self._read_to >= end:
+                    return
+                async with self._reader(end, bootstrap, client_kwargs) as read:
+                    while self._read_to < end:
+                        await read()
         except PASSING as error:
             log.debug("%s was not read to its end (%r)", self._topic, error)
 
     async def _follow(self, bootstrap: str, client_kwargs: Mapping[str, Any]) -> None:
+        end = await self._end(bootstrap, client_kwargs)
+        async with self._reader(end, bootstrap, client_kwargs) as read:
+            while True:
+                await read()
+
+    async def _end(self, bootstrap: str, client_kwargs: Mapping[str, Any]) -> int:
         tp = TopicPartition(self._topic, 0)
-        end = (await end_offsets(bootstrap, [tp], **client_kwargs))[tp]
+        return (await end_offsets(bootstrap, [tp], **client_kwargs))[tp]
+
+    @asynccontextmanager
+    async def _reader(
+        self, end: int, bootstrap: str, client_kwargs: Mapping[str, Any]
+    ) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+        """A function that takes in what has come; it must be used once at least."""
+        tp = TopicPartition(self._topic, 0)
         consumer = AIOKafkaConsumer(
             bootstrap_servers=bootstrap,
             group_id=None,
@@ -121,14 +146,17 @@ class Board:
             fetch_max_wait_ms=_FETCH_MAX_WAIT_MS,
             **client_kwargs,
         )
+
+        async def read() -> None:
+            for records in (await consumer.getmany(tp, timeout_ms=1_000)).values():
+                for record in records:
+                    self.see(record.key, record.value, list(record.headers))
+            self._read_to = max(self._read_to, await consumer.position(tp))
+
         await consumer.start()
         try:
             consumer.assign([tp])
-            consumer.seek(tp, max(0, end - _TAIL))
-            while True:
-                for records in (await consumer.getmany(tp, timeout_ms=1_000)).values():
-                    for record in records:
-                        self.see(record.key, record.value, list(record.headers))
-                self.read_to = await consumer.position(tp)
+            consumer.seek(tp, max(self._read_to, end - _TAIL))
+            yield read
         finally:
             await consumer.stop()

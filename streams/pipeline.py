@@ -22,7 +22,7 @@ from monitor.shard import Applied
 from monitor.snapshot import Snapshot
 from monitor.totals import Totals
 from streams import told
-from streams.board import OWNER_KEY, WATERMARK_HEADER, Board, Holder
+from streams.board import OFFSET_HEADER, OWNER_KEY, WATERMARK_HEADER, Board, Holder
 from streams.connection import client_arguments, unreachable
 from streams.crowding import Crowding
 from streams.dead_letters import DeadLetters
@@ -165,7 +165,7 @@ class Pipeline:
             self._announced_at = now
         if self.watcher is not None and (repeat or await self.watcher.work(self.app.producer)):
             holder = Holder(self.settings.http.url, self._held_since, self.watcher.saved_minute)
-            await self._tell(OWNER_KEY, msgspec.json.encode(holder), None)
+            await self._tell(OWNER_KEY, msgspec.json.encode(holder), {})
         at = self._event_time()
         for owned in list(self.shards.owned.values()):
             if owned.fenced:
@@ -192,7 +192,8 @@ class Pipeline:
         news_of = minutes.packed(news)
         claim, offset = owned.writer.claim, owned.next_offset
         value = told.encode(claim, counted, offset, passed, news_of, owned.producers, self._holder)
-        await self._tell(str(owned.partition).encode(), value, counted.watermark_ms)
+        headers = {OFFSET_HEADER: offset, WATERMARK_HEADER: counted.watermark_ms}
+        await self._tell(str(owned.partition).encode(), value, headers)
 
     def _passed(self, owned: OwnedShard, at: int | None) -> int | None:
         """How far event time is on a partition; one that has nothing to read goes with the others."""
@@ -220,10 +221,10 @@ class Pipeline:
         finest = min(w.pane_ms for w in self.rules.windows)
         return owned.told_at is None or at // finest > owned.told_at // finest
 
-    async def _tell(self, key: bytes, value: bytes, watermark_ms: int | None) -> None:
-        headers = [(WATERMARK_HEADER, str(watermark_ms).encode())] if watermark_ms is not None else []
+    async def _tell(self, key: bytes, value: bytes, headers: Mapping[str, int | None]) -> None:
+        carried = [(name, str(number).encode()) for name, number in headers.items() if number is not None]
         try:
-            future = await self.app.producer.send(self.topology.counts, key, value, 0, None, headers)
+            future = await self.app.producer.send(self.topology.counts, key, value, 0, None, carried)
         except PASSING as error:
             self._not_told(error)
         else:
@@ -274,9 +275,11 @@ class Pipeline:
         self.totals, self.claims = Totals(self.rules, self.partitions), told.Claims()
         # Later than the holder before, whatever the clocks of the two say.
         self._held_since = max(time.time(), (self.board.since or 0.0) + 1e-3)
-        for known in (latest, self.board.latest):  # the board has seen later ones; claims are judged in order
+        for known in (latest, self.board.furthest()):
             for partition, value in sorted(known.items()):
-                self.add(partition, value)
+                found = told.decode(value)
+                self.claims.accept(partition, found.claim)
+                self.totals.put(partition, found.counts, found.offset)  # true, whoever counted as far
         self._announced_at = -REPEAT_S
 
     @property

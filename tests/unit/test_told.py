@@ -9,6 +9,7 @@ import pytest
 
 from monitor import counts
 from streams import told
+from streams.board import OFFSET_HEADER
 from streams.errors import StateError
 from streams.ledger import Claim
 from streams.pipeline import Pipeline
@@ -95,8 +96,8 @@ def test_minutes_that_were_told_to_another_holder_are_not_judged() -> None:
     assert pipeline.watcher.watch.closed == minute + 1
 
 
-def test_who_takes_the_totals_over_begins_with_what_was_told_last() -> None:
-    """The table is saved every five seconds only; a zombie's later word does not count."""
+def test_who_takes_the_totals_over_begins_with_the_furthest_that_was_told() -> None:
+    """The table is saved every five seconds only; what a zombie told is true as far as it goes."""
     pipeline = Pipeline(parse_settings(json.dumps(CONFIG), {}))
     pipeline.partitions = 2
     partition = product.Partition(KEYS)
@@ -105,16 +106,22 @@ def test_who_takes_the_totals_over_begins_with_what_was_told_last() -> None:
         partition.apply([{"event": "view", "visitor_id": f"v{n}", "timestamp": 1_705_320_000_000 + n}])
         told_of[n] = partition.shard.evaluate()
     saved = {0: told.encode(Claim(2, "a"), told_of[1], 1), 1: told.encode(Claim(2, "a"), told_of[1], 1)}
-    pipeline.board.see(b"0", told.encode(Claim(2, "a"), told_of[3], 3), [])
-    pipeline.board.see(b"1", told.encode(Claim(1, "zombie"), told_of[2], 2), [])
+    for key, claim, n in [
+        (b"0", Claim(2, "a"), 3),
+        (b"0", Claim(3, "b"), 1),
+        (b"1", Claim(2, "a"), 1),
+        (b"1", Claim(1, "zombie"), 2),
+    ]:
+        pipeline.board.see(key, told.encode(claim, told_of[n], n), [(OFFSET_HEADER, str(n).encode())])
     pipeline.hold_totals(saved, {})
     assert pipeline.totals is not None
     whole = pipeline.totals.snapshot().rows[0]
-    assert whole.visitors == 3 + 1
+    assert whole.visitors == 3 + 2
     # The new owner of partition 0 reads again from its last checkpoint: the totals wait for him.
     for n, wanted in [(1, 3), (2, 3), (3, 3), (4, 4)]:
         assert pipeline.add(0, told.encode(Claim(3, "b"), told_of[n], n)) == (n >= 3)
-        assert pipeline.totals.snapshot().rows[0].visitors == wanted + 1
+        assert pipeline.totals.snapshot().rows[0].visitors == wanted + 2
+    assert not pipeline.add(0, told.encode(Claim(2, "a"), told_of[4], 9)), "a zombie goes on telling"
 
 
 def test_counts_of_another_config_are_no_totals() -> None:
