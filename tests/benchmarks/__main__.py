@@ -101,7 +101,7 @@ def _on_kafka(
         part("worst", lambda: throughput.worst(stage, throughput.EVENTS // 2, throughput.ROUNDS))
     at_once = [name for name in live.NAMES if name in wanted]
     if at_once:
-        if "steady" in at_once and not rate:
+        if {"steady", "hot", "catchup"} & set(at_once) and not rate:
             print("the full rate …", flush=True)
             main_figure(throughput.QUICK_EVENTS, 1)
         visitors = live.FULL_VISITORS if full else live.VISITORS

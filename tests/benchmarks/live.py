@@ -1,4 +1,4 @@
-"""One worker with many live visitors: its memory, half load (freshness, changelog, CPU), and restarts."""
+"""One worker with many live visitors: its memory, half load (freshness, changelog, CPU), restarts, catching up."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 
@@ -17,12 +18,15 @@ from tests.benchmarks.stage import PATIENCE_S, PROJECT, Stage, count_all, events
 from tests.worker import Worker, wait_until
 
 #: What `--only` may name.
-NAMES = ("memory", "steady", "restart")
+NAMES = ("memory", "steady", "hot", "restart", "catchup")
 VISITORS, FULL_VISITORS = 300_000, 1_000_000
 #: Each visitor comes as often as this, spread over what the longest window holds.
 _TIMES, _SPAN_S = 3, 80_000
 #: Seconds at half load, of which the first ones do not count for freshness.
 _STEADY_S, _WARM_S = 60.0, 5.0
+_HOT_S, _HOT_SHARE = 30.0, 0.8
+#: Most events that wait when a worker comes back: as many as it counts in some ten seconds.
+OUTAGE_EVENTS, OUTAGE_S = 3_000_000, 600.0
 #: How often freshness looks; the answer is small.
 _LOOK_S = 0.05
 
@@ -55,10 +59,10 @@ class LiveWorker:
         self.stage.wait_committed(self.worker, self.topic, self.published)
         time.sleep(1)
 
-    def paced(self, rate: float, seconds: float) -> subprocess.Popen[bytes]:
+    def paced(self, rate: float, seconds: float, hot: float = 0.0) -> subprocess.Popen[bytes]:
         """Publish at that rate, in another process."""
         self._seed += 1
-        numbers = [rate, seconds, self.visitors, self._seed]
+        numbers = [rate, seconds, self.visitors, self._seed, hot]
         command = [sys.executable, "-m", "tests.benchmarks.paced", self.stage.bootstrap, self.topic]
         command += [str(number) for number in numbers]
         return subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE)
@@ -76,8 +80,12 @@ def live(stage: Stage, visitors: int, rate: float, wanted: Collection[str]) -> l
         say(figures[-1].measured)
     if "steady" in wanted:
         figures += _steady(one, rate)
+    if "hot" in wanted:
+        figures.append(_hot(one, rate))
     if "restart" in wanted:
         figures += [_restart(one, "SIGTERM", Worker.terminate), _restart(one, "kill -9", Worker.kill)]
+    if "catchup" in wanted:
+        figures.append(_catch_up(one, 2 * rate))
     one.worker.terminate()
     return figures
 
@@ -87,21 +95,7 @@ def _steady(one: LiveWorker, rate: float) -> list[Figure]:
     stage, worker = one.stage, one.worker
     log_before, spent_before = stage.changelog_bytes(worker), spent_by(worker)
     counted_before, marks_before = events_of(worker), total(worker, MARK)
-    publisher = one.paced(rate, _STEADY_S)
-    seen: list[tuple[float, int]] = []
-    scrapes: list[float] = []
-    deadline = time.monotonic() + _STEADY_S + 20
-    while publisher.poll() is None and time.monotonic() < deadline:
-        seen.append((total(worker, MARK) - marks_before, time.time()))
-        if len(seen) % 100 == 0:  # as Prometheus does it every few seconds
-            began = time.perf_counter()
-            worker.get("/metrics")
-            scrapes.append(time.perf_counter() - began)
-        time.sleep(_LOOK_S)
-    said = json.loads(publisher.communicate(timeout=30)[0])
-    one.published += said["events"]
-    one.settle()
-    seen.append((total(worker, MARK) - marks_before, time.time()))
+    seen, scrapes, said = _watched(one, one.paced(rate, _STEADY_S), _STEADY_S, marks_before)
     spent = spent_by(worker).since(spent_before)
     delays = _delays(said["marked"], seen)
     p50, p99 = np.percentile(delays, [50, 99]).tolist()
@@ -135,7 +129,57 @@ def _steady(one: LiveWorker, rate: float) -> list[Figure]:
     return found
 
 
-def _delays(marked: list[float], seen: list[tuple[float, int]]) -> list[float]:
+def _watched(
+    one: LiveWorker, publisher: subprocess.Popen[bytes], seconds: float, marks_before: int
+) -> tuple[list[tuple[float, float]], list[float], dict[str, Any]]:
+    """Marks seen and when, how long scrapes took, what the publisher said; all is counted then."""
+    worker = one.worker
+    seen: list[tuple[float, float]] = []
+    scrapes: list[float] = []
+    deadline = time.monotonic() + seconds + 20
+    while publisher.poll() is None and time.monotonic() < deadline:
+        seen.append((total(worker, MARK) - marks_before, time.time()))
+        if len(seen) % 100 == 0:  # as Prometheus does it every few seconds
+            began = time.perf_counter()
+            worker.get("/metrics")
+            scrapes.append(time.perf_counter() - began)
+        time.sleep(_LOOK_S)
+    said = json.loads(publisher.communicate(timeout=30)[0])
+    one.published += said["events"]
+    one.settle()
+    seen.append((total(worker, MARK) - marks_before, time.time()))
+    return seen, scrapes, said
+
+
+def _hot(one: LiveWorker, rate: float) -> Figure:
+    say(f"a hot partition: {rate:,.0f} events/s for {_HOT_S:g} s")
+    # A fourth of the events that are not sent there on purpose goes there, too.
+    marks_before = total(one.worker, MARK)
+    publisher = one.paced(rate, _HOT_S, (_HOT_SHARE - 0.25) / 0.75)
+    seen, _, said = _watched(one, publisher, _HOT_S, marks_before)
+    p99 = float(np.percentile(_delays(said["marked"], seen), 99))
+    text = f"{_HOT_SHARE:.0%} of {said['events'] / _HOT_S:,.0f} events/s go to one of 4 partitions"
+    return Figure(
+        "a hot partition: published → visible on the others, p99", p99, "s", 2, most=True, text=text
+    )
+
+
+def _catch_up(one: LiveWorker, full_rate: float) -> Figure:
+    """The rate at which a worker reads what waits for it, ÷ the full rate."""
+    events = min(OUTAGE_EVENTS, int(OUTAGE_S * full_rate / 2))
+    say(f"an outage of {OUTAGE_S:g} s: {events:,} events wait")
+    one.worker.terminate()
+    times = spread(events, int(time.time() * 1000), OUTAGE_S)
+    one.stage.fill(one.topic, Traffic(one.visitors, seed=11).messages(times))
+    one.published += events
+    one.worker.start().wait_ready()
+    used = count_all(one.worker, events)
+    one.settle()
+    text = f"{used.per_second:,.0f}/s, {events:,} events, {one.visitors:,} live visitors"
+    return Figure("after an outage: rate ÷ full rate", used.per_second / full_rate, "", 0.8, text=text)
+
+
+def _delays(marked: list[float], seen: list[tuple[float, float]]) -> list[float]:
     """Seconds from publishing each marked event until so many of them were seen."""
     counts, at = np.array([c for c, _ in seen]), np.array([t for _, t in seen])
     first = np.searchsorted(np.maximum.accumulate(counts), np.arange(1, len(marked) + 1))

@@ -36,6 +36,11 @@ Message = tuple[int, int, bytes, bytes]
 """Partition, event time (epoch ms), key, value."""
 
 
+def partition_of(key: bytes) -> int:
+    """Where Kafka's own clients put a key."""
+    return int(murmur2(key) & 0x7FFFFFFF) % PARTITIONS
+
+
 @dataclass
 class Traffic:
     """Events of a number of visitors.
@@ -45,12 +50,14 @@ class Traffic:
         zipf: Exponent of Zipf's law; None: they come in turn, each as often as the others.
         seed: Of everything random, and part of every id.
         actions: Event name → how often.
+        hot: Share of the events that go to partition 0, above the fourth that does anyway.
     """
 
     visitors: int
     zipf: float | None = ZIPF
     seed: int = 1
     actions: Mapping[str, int] = field(default_factory=lambda: ACTIONS)
+    hot: float = 0.0
 
     def __post_init__(self) -> None:
         self._random = np.random.default_rng(self.seed)
@@ -61,6 +68,9 @@ class Traffic:
         # A visitor's number says nothing about how often he comes.
         self._who_of_rank = np.random.default_rng(0).permutation(self.visitors)
         self.made = 0
+        if self.hot:
+            self._partition[:] = [partition_of(b"v-%08d" % visitor) for visitor in range(self.visitors)]
+            self._at_hot = np.flatnonzero(self._partition == 0)
 
     def messages(self, times: npt.NDArray[np.int64]) -> Iterator[Message]:
         """One event at each of these times (epoch ms, rising)."""
@@ -74,7 +84,10 @@ class Traffic:
             who = (np.arange(first, first + n) % self.visitors).tolist()
         else:
             ranks = np.searchsorted(self._shares, random.random(n), side="right")
-            who = self._who_of_rank[ranks].tolist()
+            chosen = self._who_of_rank[ranks]
+            if self.hot:
+                chosen = np.where(random.random(n) < self.hot, random.choice(self._at_hot, n), chosen)
+            who = chosen.tolist()
         shares = np.array(list(self.actions.values()), np.float64)
         names = list(self.actions)
         what = random.choice(len(names), size=n, p=shares / shares.sum()).tolist()
@@ -95,7 +108,7 @@ class Traffic:
             key = b"v-%08d" % visitor
             partition = self._partition[visitor]
             if partition < 0:
-                partition = self._partition[visitor] = (murmur2(key) & 0x7FFFFFFF) % PARTITIONS
+                partition = self._partition[visitor] = partition_of(key)
             yield int(partition), at, key, value.encode()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tests.benchmarks.figures import Figure, machine, markdown, table, today
+from tests.benchmarks.live import OUTAGE_EVENTS
 
 _TEXT = """# Benchmarks
 
@@ -26,7 +27,10 @@ What was measured:
 * **Every event a new visitor**: 500,000 events of as many visitors over 22 hours of event time.
 * **Half load**: a publisher sends half as many events a second as the worker counted at most; marked events
   are published 23 times a second, and looked for every 50 ms.
-* **Growth**: decoding and counting alone, in batches of 3,000, of visitors who live already; each case in a
+* **After an outage**: as many events as ten minutes at half load would bring, up to {outage:,}, wait when the worker
+  starts; its rate ÷ the rate of the first line, which has fewer live visitors.
+* **A hot partition**: four of five events go to one partition; marked events go to the others.
+* **Growth**: decoding and counting alone, in batches of 10,000, of visitors who live already; each case in a
   process of its own, in turn, so that disturbances fall on all alike.
 
 `python -m tests.benchmarks --help` says how to measure a part, `--quick` the main figure in about a minute.
@@ -36,4 +40,6 @@ What was measured:
 def document(figures: Sequence[Figure], *, full: bool) -> str:
     """The whole file."""
     option = " with `--full`" if full else ""
-    return _TEXT.format(option=option, date=today(), machine=machine(), table=markdown(table(figures)))
+    return _TEXT.format(
+        option=option, date=today(), machine=machine(), table=markdown(table(figures)), outage=OUTAGE_EVENTS
+    )
