@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -66,6 +67,8 @@ class Board:
         #: Counts up with each change of the holder: whoever tells it things must tell them again.
         self.holders = 0
         self._read_to = 0
+        #: When (monotonic, seconds) anything was heard last.
+        self.heard_at = time.monotonic()
 
     def see(self, key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]]) -> None:
         """Take in one message of the counts topic."""
@@ -149,6 +152,7 @@ class Board:
 
         async def read() -> None:
             for records in (await consumer.getmany(tp, timeout_ms=1_000)).values():
+                self.heard_at = time.monotonic()
                 for record in records:
                     self.see(record.key, record.value, list(record.headers))
             self._read_to = max(self._read_to, await consumer.position(tp))

@@ -44,6 +44,8 @@ log = logging.getLogger(__name__)
 TICK_S = 0.25
 #: How often it is told in any case, and the holder of the totals announces itself, seconds.
 REPEAT_S = 5.0
+#: A holder of the totals who hears nothing for so long, not even what he says himself, is cut off, seconds.
+_CUT_OFF_S = 8.0
 #: Minutes told in one message: a backlog is told in several.
 _MINUTES_AT_ONCE = 300
 
@@ -83,7 +85,7 @@ class Pipeline:
         self._dead_letters = DeadLetters(self.topology, self.counters, self.seldom)
         self.unreachable = ""
         self._shown: Snapshot | None = None
-        self._shown_key: tuple[int, int | None, int] = (0, None, 0)
+        self._shown_key: tuple[int, int | None, int, bool] = (0, None, 0, False)
         self._collector = ConversionCollector(self.snapshot, self.counters, max_series=settings.limits.series)
         self._moved_at = time.monotonic()
         self._announced_at = -REPEAT_S
@@ -281,6 +283,7 @@ class Pipeline:
                 self.claims.accept(partition, found.claim)
                 self.totals.put(partition, found.counts, found.offset)  # true, whoever counted as far
         self._announced_at = -REPEAT_S
+        self.board.heard_at = time.monotonic()
 
     @property
     def superseded(self) -> bool:
@@ -307,9 +310,12 @@ class Pipeline:
         if self.totals is None or self.watcher is None or not self.totals.begun:
             return None
         totals, watch = self.totals.snapshot(), self.watcher.watch
-        key = (id(totals), watch.closed, watch.next_command)
+        # Perhaps another worker adds up by now, or nobody: these numbers stand still.
+        alone = self.superseded or time.monotonic() - self.board.heard_at > _CUT_OFF_S
+        key = (id(totals), watch.closed, watch.next_command, alone)
         if self._shown is None or self._shown_key != key:
-            shown = replace(totals, alerts=watch.alerts(), detection=watch.rows())
+            complete = totals.complete and not alone
+            shown = replace(totals, complete=complete, alerts=watch.alerts(), detection=watch.rows())
             self._shown, self._shown_key = shown, key
         return self._shown
 

@@ -5,7 +5,8 @@ while events are counted. Sessions may not: an event that comes late can join tw
 only conversions and revenue rise: a visitor can move to another value.
 
 Whoever takes over begins with what was saved, so totals can step back to what was true some seconds ago: that is
-noted as a fall. Nothing may be told that is older than `STALE_S`, or 0 after something: that is a dip.
+noted as a fall. Nothing may be told that is older than `STALE_S`, or 0 after something: that is a dip. Who says that his
+numbers stand still (`complete: false`) may have been left behind by the others, but may not fall either.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ class Watcher:
         self.dips: list[str] = []
         #: Answers with totals, and how many of them were new.
         self.answers = self.changes = 0
-        #: Answers that came while another worker had answered with totals, too, within `EVERY_S`.
+        #: Answers that claimed to be of now while another worker's did so, too, within `EVERY_S`.
         self.doubles = 0
         #: Answers that said that a partition is missing, so that the totals stand still.
         self.incomplete = 0
@@ -155,9 +156,11 @@ class Watcher:
     def _see(self, worker: str, pid: int, asked: float, body: bytes) -> None:
         now = time.monotonic()
         self.answers += 1
-        self.doubles += any(other != pid and asked - at < EVERY_S for other, at in self._holders.items())
-        self._holders[pid] = now
-        self.incomplete += b'"complete":false' in body[:200]
+        standing = b'"complete":false' in body[:200]
+        self.incomplete += standing
+        if not standing:
+            self.doubles += any(other != pid and asked - at < EVERY_S for other, at in self._holders.items())
+            self._holders[pid] = now
         if self._last.get(pid) == body:
             return
         self._last[pid] = body
@@ -167,6 +170,8 @@ class Watcher:
         self._remember(now)
         for key in self._highest.keys() | told.keys():
             number, before = told.get(key, 0), self._highest.get(key, 0)
+            if standing and key in own and own[key] <= number < before:
+                continue  # the others have left him behind, and he says so
             if number < self._stale.get(key, 0) or (not number and before):
                 self.dips.append(f"{' '.join(key)}: {worker} told {number} after {before}")
             if number >= before:

@@ -108,7 +108,7 @@ def test_plans_follow_from_the_seed_and_have_every_kind() -> None:
     assert (sorts.count("kill"), sorts.count("zombie"), sorts.count("rebalance")) == (7, 3, 20)
 
 
-def answer(visitors: int) -> bytes:
+def answer(visitors: int, *, complete: bool = True) -> bytes:
     row = {
         "window": "24h",
         "dimension": "all",
@@ -117,7 +117,7 @@ def answer(visitors: int) -> bytes:
         "sessions": 0,
         "goals": {},
     }
-    return json.dumps({"rows": [row]}).encode()
+    return json.dumps({"complete": complete, "rows": [row]}, separators=(",", ":")).encode()
 
 
 def watched(*told: tuple[str, int, int]) -> Watcher:
@@ -133,6 +133,14 @@ def test_a_step_back_is_a_fall_and_its_end_is_seen() -> None:
     assert (fall.before, fall.lowest, fall.own, fall.seconds is not None) == (100, 80, False, True)
     (fall,) = watched(("a", 1, 100), ("a", 1, 99)).take_falls()
     assert (fall.own, fall.seconds) == (True, None)
+
+
+def test_who_says_that_he_stands_still_may_be_left_behind_but_not_fall() -> None:
+    watcher = watched(("a", 1, 100), ("b", 2, 120))
+    watcher._see("a", 1, 0.0, answer(100, complete=False))
+    assert watcher.take_falls() == []
+    watcher._see("a", 1, 0.0, answer(99, complete=False))
+    assert [fall.own for fall in watcher.take_falls()] == [True]
 
 
 def test_nothing_after_something_is_a_dip() -> None:

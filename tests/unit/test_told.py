@@ -9,7 +9,7 @@ import pytest
 
 from monitor import counts
 from streams import told
-from streams.board import OFFSET_HEADER
+from streams.board import OFFSET_HEADER, OWNER_KEY, Holder
 from streams.errors import StateError
 from streams.ledger import Claim
 from streams.pipeline import Pipeline
@@ -138,3 +138,22 @@ def test_counts_of_another_config_are_no_totals() -> None:
     assert not pipeline.totals.begun
     assert pipeline.add(0, told.encode(Claim(2, "b"), counted(), 3))
     assert pipeline.totals.snapshot().rows[0].visitors == 2
+
+
+@pytest.mark.parametrize("cut_off", [True, False])
+def test_who_is_cut_off_or_has_a_successor_says_that_the_totals_stand_still(cut_off: bool) -> None:
+    pipeline = Pipeline(parse_settings(json.dumps(CONFIG), {}))
+    pipeline.partitions = 1
+    pipeline.hold_totals({0: told.encode(Claim(1, "a"), counted(), 1)}, {})
+    shown = pipeline.snapshot()
+    assert shown is not None
+    assert shown.complete
+    if cut_off:
+        pipeline.board.heard_at -= 9
+    else:
+        pipeline.board.see(
+            OWNER_KEY, msgspec.json.encode(Holder("http://b", pipeline._held_since + 1, None)), []
+        )
+    stands = pipeline.snapshot()
+    assert stands is not None
+    assert (stands.complete, stands.rows) == (False, shown.rows)
