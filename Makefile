@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 # What `make check` runs of the tests: no broker, no browser, no other program.
 FAST_TESTS := tests/unit tests/functional tests/test_layers.py tests/test_docs.py
 
-.PHONY: help setup demo lint check test bench chaos detection clean
+.PHONY: help setup demo lint check test bench chaos soak detection clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -45,6 +45,9 @@ bench: setup ## speed and memory, as ratios to a bare consumer loop of the same 
 
 chaos: setup ## kills, zombies, cut networks, broker restarts under load, numbers compared after each (an hour)
 	$(BIN)/python -m tests.chaos
+
+soak: setup ## half an hour at half load: memory, lag and open files stay flat
+	$(BIN)/python -m tests.benchmarks.soak
 
 detection: setup ## how soon and how seldom wrongly drops are found: the acceptance table on fresh seeds (15 minutes)
 	$(BIN)/python -m tests.detection

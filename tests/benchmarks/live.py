@@ -32,11 +32,11 @@ _LOOK_S = 0.05
 
 
 class LiveWorker:
-    """A worker and its topic."""
+    """A worker and its topic, which has these configs."""
 
-    def __init__(self, stage: Stage, visitors: int) -> None:
+    def __init__(self, stage: Stage, visitors: int, **configs: str) -> None:
         self.stage, self.visitors = stage, visitors
-        self.topic = stage.new_topic()
+        self.topic = stage.new_topic(**configs)
         self.published = 0
         self._seed = 100
         self.worker = stage.worker(self.topic).start().wait_ready()

@@ -67,11 +67,11 @@ class Usage:
 
 
 class Stage:
-    """A broker in a directory of its own, and everything that runs against it; use as a context."""
+    """A broker (with these properties) in a directory of its own, and all that runs against it; use as a context."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, **properties: str) -> None:
         self.directory = directory
-        self._server = KafkaServer(directory / "kafka")
+        self._server = KafkaServer(directory / "kafka", properties=properties)
         self._numbers = itertools.count(1)
         self._workers: list[Worker] = []
 
@@ -94,9 +94,9 @@ class Stage:
     def bootstrap(self) -> str:
         return self._server.bootstrap
 
-    def new_topic(self) -> str:
+    def new_topic(self, **configs: str) -> str:
         name = f"events-{next(self._numbers)}"
-        asyncio.run(create_topic(self.bootstrap, name, PARTITIONS))
+        asyncio.run(create_topic(self.bootstrap, name, PARTITIONS, **configs))
         return name
 
     def fill(self, topic: str, messages: Iterable[Message]) -> int:

@@ -1,0 +1,191 @@
+"""`python -m tests.benchmarks.soak`: half an hour at half load; memory, lag and open files must stay flat.
+
+Half load is half of what the worker counted at most just before, on the same machine. A run of at least 30 minutes writes
+docs/soak.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from tests.benchmarks import throughput
+from tests.benchmarks.figures import machine, markdown, today
+from tests.benchmarks.live import VISITORS, LiveWorker
+from tests.benchmarks.stage import PROJECT, Stage, events_of, rss, say, spent_by, total
+from tests.brokers import KafkaUnavailableError
+
+DOCUMENT = PROJECT / "docs" / "soak.md"
+#: Seconds between two looks, and minutes of one line of the report.
+_EVERY_S, _LINE_MIN = 5.0, 3.0
+#: Share of the run after which everything that fills up is full: event ids, the ledger, buffers.
+_SETTLED = 0.4
+#: What is flat: growth of the memory over the rest of the run, most events behind (seconds of the load), more files.
+MEMORY_GROWTH, LAG_S, FILES = 0.05, 10.0, 8
+#: What the broker keeps of the events: they would be 75 GB.
+_RETENTION = {"retention.bytes": str(1 << 30), "segment.bytes": str(128 << 20)}
+_RETENTION_CHECK = {"log.retention.check.interval.ms": "5000", "log.segment.delete.delay.ms": "1000"}
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was seen at a moment: minutes since the begin, MiB, events behind, open files, events counted."""
+
+    minutes: float
+    memory_mib: float
+    lag: float
+    files: int
+    events: int
+
+
+@dataclass(frozen=True)
+class Soak:
+    """A run.
+
+    Attributes:
+        rate: Events a second that were published.
+        looks: What was seen.
+        cpu_us: CPU microseconds an event.
+        lost: Events that retention deleted before they were read.
+        forgotten: What limits made the worker forget.
+        exact: Whether all events were counted and all visitors are there.
+    """
+
+    rate: float
+    looks: Sequence[Look]
+    cpu_us: float
+    lost: float
+    forgotten: float
+    exact: bool
+
+    @property
+    def settled(self) -> Sequence[Look]:
+        return [look for look in self.looks if look.minutes >= _SETTLED * self.looks[-1].minutes]
+
+    @property
+    def growth(self) -> float:
+        """Of the memory over the settled part: first to last of a straight line through it, ÷ its mean."""
+        at = np.array([look.minutes for look in self.settled])
+        memory = np.array([look.memory_mib for look in self.settled])
+        slope = float(np.polyfit(at, memory, 1)[0])
+        return slope * float(at[-1] - at[0]) / float(memory.mean())
+
+    def verdicts(self) -> list[tuple[str, str, str, bool]]:
+        """What, measured, bound, whether it holds."""
+        lag_s = max(look.lag for look in self.settled) / self.rate
+        files = [look.files for look in self.settled]
+        return [
+            (
+                "growth of memory",
+                f"{self.growth:+.1%}",
+                f"≤ {MEMORY_GROWTH:.0%}",
+                self.growth <= MEMORY_GROWTH,
+            ),
+            ("most events behind", f"{lag_s:.2f} s of the load", f"≤ {LAG_S:g} s", lag_s <= LAG_S),
+            (
+                "open files, most - fewest",
+                f"{max(files) - min(files)}",
+                f"≤ {FILES}",
+                max(files) - min(files) <= FILES,
+            ),
+            ("events lost to retention", f"{self.lost:.0f}", "0", not self.lost),
+            ("all events counted, all visitors there", "yes" if self.exact else "no", "yes", self.exact),
+        ]
+
+
+def soak(stage: Stage, minutes: float) -> Soak:
+    """Find half load, then keep it up."""
+    _, full = throughput.lifelike(stage, throughput.QUICK_EVENTS, 1)
+    one = LiveWorker(stage, VISITORS, **_RETENTION)
+    one.populate()
+    worker, rate = one.worker, full / 2
+    say(f"{rate:,.0f} events/s for {minutes:g} minutes")
+    assert worker.process is not None
+    process = psutil.Process(worker.process.pid)
+    counted, before = events_of(worker), spent_by(worker)
+    publisher = one.paced(rate, minutes * 60)
+    began = time.monotonic()
+    looks: list[Look] = []
+    while publisher.poll() is None:
+        lag = worker.metric("conversion_consumer_lag")
+        passed = (time.monotonic() - began) / 60
+        looks.append(Look(passed, rss(worker) / 2**20, lag, process.num_fds(), events_of(worker) - counted))
+        if len(looks) % 24 == 1:
+            say(
+                f"{passed:4.1f} min: {looks[-1].memory_mib:,.0f} MiB, {lag:,.0f} behind, {looks[-1].events:,} events"
+            )
+        time.sleep(_EVERY_S)
+    seconds = time.monotonic() - began
+    published = _published(publisher)
+    one.published += published
+    one.settle()
+    events = events_of(worker) - counted
+    people = total(worker, window="24h")
+    return Soak(
+        rate=published / seconds,
+        looks=looks,
+        cpu_us=spent_by(worker).since(before).cpu_s / max(events, 1) * 1e6,
+        lost=worker.metric("conversion_events_lost_total"),
+        forgotten=worker.metric("conversion_limit_reached_total"),
+        exact=events == published and people >= one.visitors,
+    )
+
+
+def _published(publisher: subprocess.Popen[bytes]) -> int:
+    return int(json.loads(publisher.communicate(timeout=30)[0])["events"])
+
+
+def document(run: Soak, minutes: float) -> str:
+    """docs/soak.md."""
+    verdicts = [[what, said, bound, "PASS" if good else "FAIL"] for what, said, bound, good in run.verdicts()]
+    steps = np.arange(0, run.looks[-1].minutes, _LINE_MIN)
+    nearest = [min(run.looks, key=lambda look: abs(look.minutes - step)) for step in steps]
+    lines = [[f"{value:,.0f}" for value in astuple(look)] for look in [*nearest, run.looks[-1]]]
+    return f"""# Soak
+
+Written by `make soak` on {today()}. Machine: {machine()}.
+
+{minutes:g} minutes at half load, {run.rate:,.0f} events/s (three dimensions, three goals, four windows, event and session
+ids, {VISITORS:,} visitors; a worker, its publisher and Apache Kafka on this machine): {run.looks[-1].events:,} events,
+{run.cpu_us:.1f} µs of CPU each. Flat is judged over the last {1 - _SETTLED:.0%} of the run: by then as many event ids are
+remembered as `limits.event_ids` allows ({run.forgotten:,.0f} were forgotten before their ten minutes were over).
+
+{markdown([["what", "measured", "must", "verdict"], *verdicts])}
+
+{markdown([["minute", "memory, MiB", "events behind", "open files", "events counted"], *lines])}
+"""
+
+
+def main() -> int:
+    """Run, print and write the report; exit code 1 if something is not flat."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=30.0, help="how long (30)")
+    minutes = parser.parse_args().minutes
+    try:
+        with tempfile.TemporaryDirectory(prefix="conversion-monitor-soak-") as directory:
+            say("starting Apache Kafka")
+            with Stage(Path(directory), **_RETENTION_CHECK) as stage:
+                run = soak(stage, minutes)
+    except KafkaUnavailableError as error:
+        print(f"Apache Kafka is needed: {error}", file=sys.stderr)
+        return 2
+    text = document(run, minutes)
+    print(text)
+    if minutes >= 30:
+        DOCUMENT.write_text(text)
+        print(f"written to {DOCUMENT.relative_to(PROJECT)}")
+    return 0 if all(good for *_, good in run.verdicts()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
