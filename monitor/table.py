@@ -99,8 +99,8 @@ class Table:
         capacity = len(self.key)
         if needed <= capacity:
             return
-        # By a half, not by two: the columns are most of the memory of a worker.
-        new = max(needed, capacity + capacity // 2)
+        # By a quarter, not by two: the columns are most of the memory of a worker.
+        new = max(needed, capacity + capacity // 4)
         extra = new - capacity
         self.key = np.concatenate([self.key, np.zeros(extra, np.uint64)])
         self.marked = np.concatenate([self.marked, np.zeros(extra, bool)])
