@@ -191,8 +191,8 @@ class Run:
         longest = max(fall.seconds or 0.0 for fall in falls)
         worst = max(1 - fall.lowest / fall.before for fall in falls)
         return (
-            f". In {episodes} episodes some stepped back, since whoever takes over begins with what was saved: for "
-            f"{longest:.1f} s and by {float(worst):.1%} at most, never to 0 and never to what was older than "
+            f". In {episodes} episodes a worker told less than another had told, as if it were of now: for "
+            f"{longest:.1f} s and by {float(worst):.1%} at most, never 0 and never what was older than "
             f"{STALE_S:g} s"
         )
 

@@ -4,9 +4,9 @@ The longest window holds every event of a life, so its visitors, converters, con
 while events are counted. Sessions may not: an event that comes late can join two. Of the values of a dimension
 only conversions and revenue rise: a visitor can move to another value.
 
-Whoever takes over begins with what was saved, so totals can step back to what was true some seconds ago: that is
-noted as a fall. Nothing may be told that is older than `STALE_S`, or 0 after something: that is a dip. Who says that his
-numbers stand still (`complete: false`) may have been left behind by the others, but may not fall either.
+A worker that wakes up or was cut off can tell what was true some seconds ago: that is noted as a fall. Nothing may be told
+that is older than `STALE_S`, or 0 after something: that is a dip. Who says that his numbers stand still
+(`complete: false`) may have been left behind by the others, but may not fall either.
 """
 
 from __future__ import annotations
