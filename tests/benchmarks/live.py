@@ -13,7 +13,7 @@ import numpy as np
 
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.load import Traffic, spread
-from tests.benchmarks.paced import MARK
+from tests.benchmarks.paced import MARK, MARKS_PER_S
 from tests.benchmarks.stage import PATIENCE_S, PROJECT, Stage, count_all, events_of, rss, say, spent_by, total
 from tests.worker import Worker, wait_until
 
@@ -59,10 +59,12 @@ class LiveWorker:
         self.stage.wait_committed(self.worker, self.topic, self.published)
         time.sleep(1)
 
-    def paced(self, rate: float, seconds: float, hot: float = 0.0) -> subprocess.Popen[bytes]:
+    def paced(
+        self, rate: float, seconds: float, hot: float = 0.0, marks: float = MARKS_PER_S
+    ) -> subprocess.Popen[bytes]:
         """Publish at that rate, in another process."""
         self._seed += 1
-        numbers = [rate, seconds, self.visitors, self._seed, hot]
+        numbers = [rate, seconds, self.visitors if rate else 1, self._seed, hot, marks]
         command = [sys.executable, "-m", "tests.benchmarks.paced", self.stage.bootstrap, self.topic]
         command += [str(number) for number in numbers]
         return subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE)
@@ -95,7 +97,7 @@ def _steady(one: LiveWorker, rate: float) -> list[Figure]:
     stage, worker = one.stage, one.worker
     log_before, spent_before = stage.changelog_bytes(worker), spent_by(worker)
     counted_before, marks_before = events_of(worker), total(worker, MARK)
-    seen, scrapes, said = _watched(one, one.paced(rate, _STEADY_S), _STEADY_S, marks_before)
+    seen, scrapes, said = _watched(one, rate, _STEADY_S, marks_before)
     spent = spent_by(worker).since(spent_before)
     delays = _delays(said["marked"], seen)
     p50, p99 = np.percentile(delays, [50, 99]).tolist()
@@ -130,33 +132,38 @@ def _steady(one: LiveWorker, rate: float) -> list[Figure]:
 
 
 def _watched(
-    one: LiveWorker, publisher: subprocess.Popen[bytes], seconds: float, marks_before: int
+    one: LiveWorker, rate: float, seconds: float, marks_before: int, hot: float = 0.0
 ) -> tuple[list[tuple[float, float]], list[float], dict[str, Any]]:
-    """Marks seen and when, how long scrapes took, what the publisher said; all is counted then."""
+    """Marks seen and when, how long scrapes took, what the publishers said together; all is counted then."""
     worker = one.worker
+    publisher, marker = one.paced(rate, seconds, hot, marks=0), one.paced(0, seconds, hot)
     seen: list[tuple[float, float]] = []
     scrapes: list[float] = []
-    deadline = time.monotonic() + seconds + 20
-    while publisher.poll() is None and time.monotonic() < deadline:
+
+    def look() -> None:
         seen.append((total(worker, MARK) - marks_before, time.time()))
         if len(seen) % 100 == 0:  # as Prometheus does it every few seconds
             began = time.perf_counter()
             worker.get("/metrics")
             scrapes.append(time.perf_counter() - began)
         time.sleep(_LOOK_S)
-    said = json.loads(publisher.communicate(timeout=30)[0])
+
+    deadline = time.monotonic() + seconds + 20
+    while (publisher.poll() is None or marker.poll() is None) and time.monotonic() < deadline:
+        look()
+    loaded, marked = (json.loads(each.communicate(timeout=30)[0]) for each in (publisher, marker))
+    said = {key: loaded[key] + marked[key] for key in loaded}
+    while seen[-1][0] < len(said["marked"]) and time.monotonic() < deadline + PATIENCE_S:
+        look()
     one.published += said["events"]
     one.settle()
-    seen.append((total(worker, MARK) - marks_before, time.time()))
     return seen, scrapes, said
 
 
 def _hot(one: LiveWorker, rate: float) -> Figure:
     say(f"a hot partition: {rate:,.0f} events/s for {_HOT_S:g} s")
     # A fourth of the events that are not sent there on purpose goes there, too.
-    marks_before = total(one.worker, MARK)
-    publisher = one.paced(rate, _HOT_S, (_HOT_SHARE - 0.25) / 0.75)
-    seen, _, said = _watched(one, publisher, _HOT_S, marks_before)
+    seen, _, said = _watched(one, rate, _HOT_S, total(one.worker, MARK), (_HOT_SHARE - 0.25) / 0.75)
     p99 = float(np.percentile(_delays(said["marked"], seen), 99))
     text = f"{_HOT_SHARE:.0%} of {said['events'] / _HOT_S:,.0f} events/s go to one of 4 partitions"
     return Figure(

@@ -1,8 +1,9 @@
 """Publishes at a steady rate, with a marked event every now and then: when is it visible?
 
-Run as a module of its own: `bootstrap topic rate seconds visitors seed hot`. `hot` is 0, or the share of events that go to
-partition 0 besides those that do anyway; marked events then go to the others. Prints as JSON the bytes of all
-values and, for each marked event in order, the wall clock at which it was handed to the producer.
+Run as a module of its own: `bootstrap topic rate seconds visitors seed hot marks`. `hot` is 0, or the share of events that
+go to partition 0 besides those that do anyway; marked events then go to the others. `marks` is how many marked events are
+sent a second; a process that sends nothing else has no queue of its own before the broker. Prints as JSON the events and
+bytes of all values and, for each marked event in order, the wall clock at which it was handed to the producer.
 """
 
 from __future__ import annotations
@@ -43,7 +44,14 @@ def _mark(number: int, seed: int, *, elsewhere: bool) -> Message:
 
 
 async def publish(
-    bootstrap: str, topic: str, rate: float, seconds: float, visitors: int, seed: int, hot: float
+    bootstrap: str,
+    topic: str,
+    rate: float,
+    seconds: float,
+    visitors: int,
+    seed: int,
+    hot: float,
+    marks: float,
 ) -> dict[str, object]:
     """Publish for so long; what is late because the machine was busy is made up for."""
     traffic = Traffic(visitors, seed=seed, actions={k: v for k, v in ACTIONS.items() if k != MARK}, hot=hot)
@@ -55,7 +63,7 @@ async def publish(
             if due > 0:
                 now = int(time.time() * 1000)
                 await publisher.publish(traffic.messages(np.full(due, now, np.int64)))
-            while len(marked) < passed * MARKS_PER_S:
+            while len(marked) < passed * marks:
                 marked.append(time.time())
                 await publisher.publish([_mark(len(marked), seed, elsewhere=hot > 0)])
             await publisher.flush()
@@ -66,5 +74,7 @@ async def publish(
 if __name__ == "__main__":
     host, to, *numbers = sys.argv[1:]
     given = [float(n) for n in numbers]
-    found = asyncio.run(publish(host, to, given[0], given[1], int(given[2]), int(given[3]), given[4]))
+    found = asyncio.run(
+        publish(host, to, given[0], given[1], int(given[2]), int(given[3]), given[4], given[5])
+    )
     print(orjson.dumps(found).decode())

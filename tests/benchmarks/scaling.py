@@ -13,6 +13,7 @@ import sys
 import time
 
 from tests.benchmarks.figures import Figure
+from tests.benchmarks.paced import MARKS_PER_S
 from tests.benchmarks.stage import PATIENCE_S, PROJECT, Stage, events_of, say, spent_by
 from tests.worker import wait_until
 
@@ -45,7 +46,7 @@ def _cpu_us(stage: Stage, number: int, rate: int) -> float:
             worker.wait_ready()
         time.sleep(10)  # the partitions are shared out
         before = spent_by(*workers)
-        numbers = (rate, _SECONDS, _VISITORS, 50, 0)
+        numbers = (rate, _SECONDS, _VISITORS, 50, 0, MARKS_PER_S)
         command = [sys.executable, "-m", "tests.benchmarks.paced", stage.bootstrap, topic]
         done = subprocess.run(
             [*command, *map(str, numbers)],
