@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.benchmarks import cost, live, report, scaling, throughput
 from tests.benchmarks.figures import Figure, aligned, table
-from tests.benchmarks.stage import PROJECT, Stage, say
+from tests.benchmarks.stage import PROJECT, Stage, say, stop_all_on_sigterm
 from tests.brokers import KafkaUnavailableError
 
 DOCUMENT = PROJECT / "docs" / "benchmarks.md"
@@ -26,6 +26,7 @@ NAMES = ("lifelike", "worst", *live.NAMES, "scaling", "growth", "scrape", "detec
 def main() -> int:
     """Measure, print the table; exit code 1 if a figure misses its bound."""
     given = _arguments()
+    stop_all_on_sigterm()
     wanted = given.only or (["lifelike"] if given.quick else list(NAMES))
     began = time.monotonic()
     try:

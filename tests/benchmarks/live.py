@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ import numpy as np
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.load import Traffic, spread
 from tests.benchmarks.paced import MARK, MARKS_PER_S
-from tests.benchmarks.stage import PATIENCE_S, PROJECT, Stage, count_all, events_of, rss, say, spent_by, total
+from tests.benchmarks.stage import PATIENCE_S, Stage, count_all, events_of, rss, say, spent_by, total
 from tests.worker import Worker, wait_until
 
 #: What `--only` may name.
@@ -32,14 +31,16 @@ _LOOK_S = 0.05
 
 
 class LiveWorker:
-    """A worker and its topic, which has these configs."""
+    """A worker, whose config has these changes, and its topic, which has these configs."""
 
-    def __init__(self, stage: Stage, visitors: int, **configs: str) -> None:
+    def __init__(
+        self, stage: Stage, visitors: int, topic_configs: Mapping[str, str] | None = None, **changes: Any
+    ) -> None:
         self.stage, self.visitors = stage, visitors
-        self.topic = stage.new_topic(**configs)
+        self.topic = stage.new_topic(**(topic_configs or {}))
         self.published = 0
         self._seed = 100
-        self.worker = stage.worker(self.topic).start().wait_ready()
+        self.worker = stage.worker(self.topic, **changes).start().wait_ready()
         time.sleep(2)
         self.empty_rss = rss(self.worker)
 
@@ -65,9 +66,9 @@ class LiveWorker:
         """Publish at that rate, in another process."""
         self._seed += 1
         numbers = [rate, seconds, self.visitors if rate else 1, self._seed, hot, marks]
-        command = [sys.executable, "-m", "tests.benchmarks.paced", self.stage.bootstrap, self.topic]
-        command += [str(number) for number in numbers]
-        return subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE)
+        return self.stage.child(
+            "tests.benchmarks.paced", self.stage.bootstrap, self.topic, *map(str, numbers)
+        )
 
 
 def live(stage: Stage, visitors: int, rate: float, wanted: Collection[str]) -> list[Figure]:

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import logging
+import signal
 import subprocess
 import sys
 import time
@@ -35,6 +36,11 @@ CONFIG: dict[str, Any] = {
 }
 #: No worker needs as long for anything here.
 PATIENCE_S = 300.0
+
+
+def stop_all_on_sigterm() -> None:
+    """Let SIGTERM end this process the way an error does, so that all that was started is stopped."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def say(text: str) -> None:
@@ -74,6 +80,7 @@ class Stage:
         self._server = KafkaServer(directory / "kafka", properties=properties)
         self._numbers = itertools.count(1)
         self._workers: list[Worker] = []
+        self._children: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Self:
         # A broker that starts does not answer at first.
@@ -86,6 +93,9 @@ class Stage:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for child in self._children:
+            child.kill()
+            child.wait()
         for worker in self._workers:
             worker.end()
         self._server.stop()
@@ -98,6 +108,12 @@ class Stage:
         name = f"events-{next(self._numbers)}"
         asyncio.run(create_topic(self.bootstrap, name, PARTITIONS, **configs))
         return name
+
+    def child(self, module: str, *arguments: str) -> subprocess.Popen[bytes]:
+        """A module of the tests as a process of its own, which says something on its standard output."""
+        command = [sys.executable, "-m", module, *arguments]
+        self._children.append(subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE))
+        return self._children[-1]
 
     def fill(self, topic: str, messages: Iterable[Message]) -> int:
         """Write messages to a topic; how many bytes their values have."""
