@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ctypes
 import gc
 import logging
 from collections.abc import Awaitable, Callable, Iterable
@@ -17,6 +15,7 @@ from yarl import URL
 
 from streams.agents import register_agents
 from streams.errors import ConfigError, MonitorError, Problem
+from streams.heap import give_back, share_one_heap
 from streams.operator_commands import CommandReader
 from streams.pipeline import TICK_S, Pipeline
 from streams.settings import Settings
@@ -33,8 +32,6 @@ _BUFFERED_BATCHES = 4
 _FETCH_BYTES = 4 << 20
 #: Seconds without a heartbeat after which a worker's partitions go to others; Apache Kafka takes no less.
 _SESSION_TIMEOUT_S = 6.0
-#: `mallopt` of glibc: most heaps.
-_M_ARENA_MAX = -8
 #: How long a rebalance may wait for a checkpoint, seconds.
 _REVOKE_S = 10.0
 #: How often to look whether the broker is there, seconds.
@@ -150,6 +147,7 @@ class Clockwork(Service):  # type: ignore[misc]
         while not self.should_stop:
             await self.sleep(pipeline.settings.checkpoint_interval_s)
             await pipeline.shards.checkpoint_all()
+            give_back()
 
     @Service.task  # type: ignore[untyped-decorator]
     async def _ticks(self) -> None:
@@ -180,15 +178,6 @@ class Clockwork(Service):  # type: ignore[misc]
 def collect_seldom() -> None:
     """Let Python look for cycles seldom: events make none, and looking through them again and again cost some 15 %."""
     gc.set_threshold(20_000, 20, 20)
-
-
-def share_one_heap() -> None:
-    """Let all threads share one heap of the C library, where it has several: a tenth of a worker's memory.
-
-    What one thread fetches another one lets go, so each heap keeps room for what the other one could use as well.
-    """
-    with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 def create_app(settings: Settings) -> MonitorApp:
