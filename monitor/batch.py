@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 import xxhash
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from monitor.fields import OBJECT_FIELDS, value_text
+from monitor.fields import OBJECT_FIELDS, TEXT_FIELDS, value_text
 from monitor.goals import Goal
 from monitor.index import U64
 from monitor.segments import Segments
@@ -56,6 +56,18 @@ def text_reader(path: str) -> Texts:
     return read
 
 
+def number_reader(path: str) -> Callable[[Sequence[EventLike], Mapping[str | None, int]], list[int]]:
+    """A function that reads the number of the text at `path` from each event of a batch."""
+    if path in TEXT_FIELDS:
+        # Written out, a field is read and looked up in three fourths of the time that `map` and `attrgetter` take.
+        written: Callable[[Sequence[EventLike], Mapping[str | None, int]], list[int]] = eval(  # noqa: S307
+            f"lambda events, number: [number[event.{path}] for event in events]"
+        )
+        return written
+    texts = text_reader(path)
+    return lambda events, number: [number[text] for text in texts(events)]
+
+
 @dataclass(slots=True)
 class Batch:
     """Events in order of arrival, by column; ids are hashes, `NO_ID` where an event has none."""
@@ -64,8 +76,8 @@ class Batch:
     visitor: U64
     session: U64
     event_id: U64
-    numbers: list[I64]
-    """Per dimension, the number of the value each event carries (see `Segments`), -1 for none."""
+    numbers: I64
+    """(dimensions, events) number of the value that an event carries (see `Segments`), -1 for none."""
     hit_at: I64
     """Position of each event that meets a goal (one entry per goal it meets)."""
     hit_goal: I64
@@ -82,7 +94,7 @@ class Batch:
             self.visitor[wanted],
             self.session[wanted],
             self.event_id[wanted],
-            [carried[wanted] for carried in self.numbers],
+            self.numbers[:, wanted],
             new_position[chosen.hit_at],
             chosen.hit_goal,
             chosen.hit_events,
@@ -174,7 +186,7 @@ class BatchReader:
         self.hasher = Hasher(salt)
         self.matcher = GoalMatcher(goals)
         self.segments = segments
-        self.values = [text_reader(s.dimension.field) for s in segments]
+        self.numbers = [number_reader(s.dimension.field) for s in segments]
 
     def begin(self) -> Reading:
         """A batch that grows."""
@@ -209,7 +221,10 @@ class Reading:
                 hasher.ids([e.event_id for e in events]),
                 hit_at + self.size,
                 hit_goal,
-                *(s.read(read(events)) for s, read in zip(reader.segments, reader.values, strict=True)),
+                *(
+                    np.fromiter(read(events, s.number), np.int64, n)
+                    for s, read in zip(reader.segments, reader.numbers, strict=True)
+                ),
             )
         )
         self.size += n
@@ -221,4 +236,5 @@ class Reading:
         visitor = self._reader.hasher.visitors(visitor)
         # A session belongs to its visitor: one session id under two visitors is two sessions.
         session = np.where(session == NO_ID, NO_ID, mix(visitor, session))
-        return Batch(time, visitor, session, event_id, numbers, hit_at, hit_goal, self._hit_events)
+        by_dimension = np.array(numbers, np.int64).reshape(-1, self.size)
+        return Batch(time, visitor, session, event_id, by_dimension, hit_at, hit_goal, self._hit_events)

@@ -7,20 +7,23 @@ new ones gain one. All of it is "the later wins", so the order of arrival does n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from monitor.index import I32, U64
+from monitor.index import U64
 from monitor.panes import Panes
-from monitor.segments import Segments
+from monitor.segments import Segments, cells_of
 from monitor.table import PLAIN, Column, Table
 
 I64 = npt.NDArray[np.int64]
 U16 = npt.NDArray[np.uint16]
 #: Event time of what never happened.
 NEVER = -(1 << 62)
+#: In place of how long ago a value was carried: never.
+NOT_CARRIED = -1
 #: Bits for the rank of a value beside its time in one comparable number.
 _RANK_BITS = 16
 
@@ -42,6 +45,32 @@ def order_of(keys: U64) -> npt.NDArray[np.intp]:
     return order
 
 
+class Latest(NamedTuple):
+    """The latest events of each group of a batch: several where they are of one time."""
+
+    time: I64
+    """Per group, their event time."""
+    events: npt.NDArray[np.intp]
+    """Their positions in the batch, group after group."""
+    starts: I64
+    """Per group, where it begins in `events`."""
+
+
+class Touched(NamedTuple):
+    """What became of the visitors (sessions) of a batch, in the order of its groups."""
+
+    rows: npt.NDArray[np.intp]
+    """Their rows."""
+    last: I64
+    """When they were last seen before the batch."""
+    held: U16
+    """(dimensions, groups) numbers of their segment values before the batch."""
+    held_lag: I64
+    """(dimensions, groups) how long before `last` the events were that carried these, or `NOT_CARRIED`."""
+    seg: U16
+    """(dimensions, groups) numbers of their segment values after the batch."""
+
+
 class Groups:
     """Events of a batch grouped by key: `keys` are distinct, `of_event` names the group of each event."""
 
@@ -59,6 +88,14 @@ class Groups:
         """The largest value of each group."""
         result: I64 = np.maximum.reduceat(values[self.order], self.starts)
         return result
+
+    def latest(self, times: I64) -> Latest:
+        """The latest events of each group."""
+        ordered = times[self.order]
+        time: I64 = np.maximum.reduceat(ordered, self.starts)
+        there = ordered == np.repeat(time, np.diff(self.starts, append=len(ordered)))
+        count = np.add.reduceat(there, self.starts, dtype=np.int64)
+        return Latest(time, self.order[there], np.cumsum(count) - count)
 
 
 def returns(keys: U64, time: I64, after_ms: int) -> npt.NDArray[np.bool_]:
@@ -79,8 +116,8 @@ def returns(keys: U64, time: I64, after_ms: int) -> npt.NDArray[np.bool_]:
 class LastSeen:
     """Visitors (or sessions) of a partition: one row each, and their places in the cells.
 
-    Columns: `last` event time last seen; `seg` number of the segment value per dimension and `seg_at` the event time
-    of the event that carried it; `conv` event time of the latest conversion per goal.
+    Columns: `last` event time last seen; `seg` number of the segment value per dimension and `lag` how long before
+    `last` (ms) the event was that carried it: mostly 0; `conv` event time of the latest conversion per goal.
     """
 
     def __init__(
@@ -101,7 +138,7 @@ class LastSeen:
             {
                 "last": ("i8", PLAIN, NEVER),
                 "seg": ("u2", names, 0),
-                "seg_at": ("i8", names, NEVER),
+                "lag": ("i8", names, NOT_CARRIED),
                 "conv": ("i8", tuple(goals), NEVER),
                 **(more_columns or {}),
             },
@@ -112,91 +149,170 @@ class LastSeen:
         self,
         groups: Groups,
         times: I64,
-        numbers: Sequence[I64],
+        numbers: I64,
         hit_at: I64,
         hit_goal: I64,
-        inherited: U16 | None = None,
-    ) -> tuple[I32, U16]:
+        inherited: Callable[[npt.NDArray[np.intp]], U16] | None = None,
+    ) -> Touched:
         """Count a batch of events.
 
         Args:
             groups: The events, grouped by the key of their visitor (session).
             times: Event time of each event.
-            numbers: Per dimension, the number of the value each event carries, -1 for none.
+            numbers: (dimensions, events) number of the value that each carries, -1 for none.
             hit_at: Positions of the events that count as conversions.
             hit_goal: The goal of each of them.
-            inherited: (dimensions, groups) values that a new row starts with; None: `unknown`.
-
-        Returns:
-            The row of each group, and (dimensions, groups) the segment numbers that held before these events.
+            inherited: Says what groups that are new start with, (dimensions, groups); None: `unknown`.
         """
         table = self.table
-        rows = table.rows_of(groups.keys)
-        latest = groups.largest(times)
-        last, seg, seg_at, conv = (table.read(name, rows) for name in ("last", "seg", "seg_at", "conv"))
-        before = (last, seg, conv)
-
-        seg, conv = seg.copy(), conv.copy()
+        rows = table.rows_of(groups.keys).astype(np.intp)
+        last_a, seg_a, lag_a, conv_a = (table.read(name, rows) for name in ("last", "seg", "lag", "conv"))
+        seg, lag, conv = seg_a.copy(), lag_a.copy(), conv_a.copy()
         # Never seen, or so long ago that he counts as new: the first of these events shows it, as a later one that
         # returned after so long would begin a round of its own.
-        fresh = times[groups.order[groups.starts]] - last > self._retention_ms
-        if fresh.any():
-            seg[:, fresh] = 0 if inherited is None else inherited[:, fresh]
-            seg_at[:, fresh] = NEVER
+        fresh = np.flatnonzero(times[groups.order[groups.starts]] - last_a > self._retention_ms)
+        if fresh.size:
+            seg[:, fresh] = 0 if inherited is None else inherited(fresh)
+            lag[:, fresh] = NOT_CARRIED
             conv[:, fresh] = NEVER
-        held = seg.copy()
+        held, held_lag = seg.copy(), lag.copy()
+        latest = groups.latest(times)
+        last = np.maximum(last_a, latest.time)
+        behind = np.flatnonzero(latest.time <= last_a)
         for d, carried in enumerate(numbers):
-            self._latest_value(d, groups, times, carried, seg[d], seg_at[d])
+            if carried.min() >= 0:
+                self._carried_by_all(d, latest, carried, last, behind, seg[d], lag[d])
+            else:
+                self._carried_by_some(d, groups, times, carried, (last_a, last), seg[d], lag[d])
         if len(hit_at):
             cell = hit_goal * len(rows) + groups.of_event[hit_at]
             np.maximum.at(conv.reshape(-1), cell, times[hit_at])
-        last = np.maximum(last, latest)
 
-        self._move(before, (last, seg, conv))
+        self._move((last_a, seg_a, conv_a), (last, seg, conv))
         table.write("last", rows, last)
-        table.write("seg", rows, seg)
-        table.write("seg_at", rows, seg_at)
-        table.write("conv", rows, conv)
+        table.change("seg", rows, seg_a, seg)
+        table.change("lag", rows, lag_a, lag)
+        table.change("conv", rows, conv_a, conv)
         table.marked[rows] = True
-        return rows, held
+        return Touched(rows, last_a, held, held_lag, seg)
 
-    def _latest_value(self, d: int, groups: Groups, times: I64, carried: I64, seg: U16, seg_at: I64) -> None:
-        """Update `seg` and `seg_at` of one dimension: the latest carrying event wins, then the greater value."""
+    def as_of(
+        self, groups: Groups, touched: Touched, times: I64, numbers: I64, events: npt.NDArray[np.intp]
+    ) -> U16:
+        """Values of visitors just after some of their events, in order of arrival; of dimensions that these lack.
+
+        Returns:
+            (dimensions, events); where an event carries the dimension itself, what it carries.
+        """
+        found = numbers[:, events].astype(np.uint16)
+        for d, segments in enumerate(self._segments):
+            lacking = np.flatnonzero(numbers[d][events] < 0)
+            if not lacking.size:
+                continue
+            # All that happened in this batch to whom these events belong to, each after the other.
+            wanted = np.zeros(len(groups.keys), bool)
+            wanted[groups.of_event[events[lacking]]] = True
+            happened = groups.order[wanted[groups.of_event[groups.order]]]
+            who = groups.of_event[happened]
+            carried = numbers[d][happened]
+            key = np.where(carried >= 0, times[happened] << _RANK_BITS | segments.order[carried], -1)
+            begins = np.flatnonzero(np.diff(who, prepend=-1))
+            held = self._key(d, touched.last, touched.held_lag[d], touched.held[d])
+            key[begins] = np.maximum(key[begins], held[who[begins]])
+            # The greatest so far: of small numbers in the same order, set apart by visitor.
+            distinct, small = np.unique(key, return_inverse=True)
+            apart = who * len(distinct)
+            newest = distinct[np.maximum.accumulate(small + apart) - apart]
+            value = segments.by_order[np.maximum(newest, 0) & ((1 << _RANK_BITS) - 1)]
+            after = np.zeros(len(times), np.uint16)
+            after[happened] = np.where(newest < 0, touched.held[d][who], value)
+            found[d][lacking] = after[events[lacking]]
+        return found
+
+    def _key(self, d: int, last: I64, lag: I64, seg: U16) -> I64:
+        """Held values as one number each: the later wins, then the greater; -1 for what was never carried."""
+        rank = self._segments[d].order[seg]
+        key: I64 = np.where(lag == NOT_CARRIED, -1, (last - lag) << _RANK_BITS | rank)
+        return key
+
+    def _carried_by_all(
+        self,
+        d: int,
+        latest: Latest,
+        carried: I64,
+        last: I64,
+        behind: npt.NDArray[np.intp],
+        seg: U16,
+        lag: I64,
+    ) -> None:
+        """Update `seg` and `lag` of a dimension that every event carries: the latest wins, then the greater value.
+
+        `behind` are the groups whose latest event is not later than what was seen of them before.
+        """
         segments = self._segments[d]
-        carries = carried >= 0
-        key = np.where(carries, times << _RANK_BITS | segments.order[carried], -1)
+        values = carried[latest.events]
+        if len(values) > len(seg):
+            values = segments.by_order[np.maximum.reduceat(segments.order[values], latest.starts)]
+        if behind.size:
+            was, ago = seg[behind], lag[behind]
+            now, now_ago = values[behind], last[behind] - latest.time[behind]
+            greater = segments.order[now] > segments.order[was]
+            wins = (ago == NOT_CARRIED) | (now_ago < ago) | ((now_ago == ago) & greater)
+            values[behind] = np.where(wins, now, was)
+            lag[:] = 0
+            lag[behind] = np.where(wins, now_ago, ago)
+        else:
+            lag[:] = 0
+        seg[:] = values
+
+    def _carried_by_some(
+        self,
+        d: int,
+        groups: Groups,
+        times: I64,
+        carried: I64,
+        last: tuple[I64, I64],
+        seg: U16,
+        lag: I64,
+    ) -> None:
+        """The same for one that not every event carries; `last` is when each was last seen before and now."""
+        segments = self._segments[d]
+        key = np.where(carried >= 0, times << _RANK_BITS | segments.order[carried], -1)
         newest = groups.largest(key)
-        held = np.where(seg_at == NEVER, -1, seg_at << _RANK_BITS | segments.order[seg])
+        held = self._key(d, last[0], lag, seg)
         wins = newest > held
         seg[wins] = segments.by_order[newest[wins] & ((1 << _RANK_BITS) - 1)]
-        seg_at[wins] = newest[wins] >> _RANK_BITS
+        newest = np.maximum(newest, held)
+        lag[:] = np.where(newest < 0, NOT_CARRIED, last[1] - (newest >> _RANK_BITS))
 
     def _move(self, before: tuple[I64, U16, I64], after: tuple[I64, U16, I64]) -> None:
         (last_a, seg_a, conv_a), (last_b, seg_b, conv_b) = before, after
         segment_moved = (seg_a != seg_b).any(axis=0)
-        column_a, column_b = self._panes.column(last_a), self._panes.column(last_b)
-        moved = (column_a != column_b) | segment_moved
-        self._place(self.seen, column_a, seg_a, moved & (column_a >= 0), -1)
-        self._place(self.seen, column_b, seg_b, moved & (column_b >= 0), 1)
+        self._place(self.seen, (last_a, last_b), (seg_a, seg_b), segment_moved)
         for g, measure in enumerate(self.converted):
             touched = np.flatnonzero((conv_a[g] != conv_b[g]) | (segment_moved & (conv_b[g] != NEVER)))
-            if not touched.size:
-                continue
-            column_a, column_b = (
-                self._panes.column(conv_a[g][touched]),
-                self._panes.column(conv_b[g][touched]),
-            )
-            moved = (column_a != column_b) | segment_moved[touched]
-            self._place(measure, column_a, seg_a[:, touched], moved & (column_a >= 0), -1)
-            self._place(measure, column_b, seg_b[:, touched], moved & (column_b >= 0), 1)
+            if touched.size:
+                times = conv_a[g][touched], conv_b[g][touched]
+                seg = seg_a[:, touched], seg_b[:, touched]
+                self._place(measure, times, seg, segment_moved[touched])
 
-    def _place(self, measure: int, column: I64, seg: U16, wanted: npt.NDArray[np.bool_], amount: int) -> None:
-        chosen = column[wanted]
-        if not chosen.size:
+    def _place(
+        self,
+        measure: int,
+        times: tuple[I64, I64],
+        seg: tuple[U16, U16],
+        segment_moved: npt.NDArray[np.bool_],
+    ) -> None:
+        """Take each from the cells of one time and segment to those of another, (before, after)."""
+        column_a, column_b = (self._panes.column(time) for time in times)
+        moved = np.flatnonzero((column_a != column_b) | segment_moved)
+        if not moved.size:
             return
-        rows = [np.zeros(len(chosen), np.int64)]
-        rows += [s.row[seg[d][wanted]] for d, s in enumerate(self._segments)]
-        self._panes.add(measure, np.tile(chosen, len(rows)), np.concatenate(rows), amount)
+        cells = cells_of(self._segments, seg[0][:, moved])
+        self._panes.add(measure, column_a[moved], cells, -1)
+        if segment_moved.any():
+            cells = cells_of(self._segments, seg[1][:, moved])
+        self._panes.add(measure, column_b[moved], cells, 1)
 
     def place_all(self) -> None:
         """Put every row into the (empty) cells: after a restore."""
@@ -213,18 +329,21 @@ class LastSeen:
             if row_s < 0 or row_t < 0:
                 continue
             columns, pair = self.table.columns, np.array([row_s, row_t])
-            last, seg, seg_at = columns["last"][pair], columns["seg"][:, pair], columns["seg_at"][:, pair]
+            last, seg, lag = columns["last"][pair], columns["seg"][:, pair], columns["lag"][:, pair]
             conv = columns["conv"][:, pair]
             before = (last, seg, conv)
-            last = np.array([NEVER, last.max()])
+            at = np.where(lag == NOT_CARRIED, NEVER, last - lag)
+            merged = seg.copy()
             for d, segments in enumerate(self._segments):
                 rank = segments.order[seg[d]]
-                if (seg_at[d][0], rank[0]) > (seg_at[d][1], rank[1]) and seg_at[d][0] != NEVER:
-                    columns["seg"][d, row_t] = seg[d][0]
-                    columns["seg_at"][d, row_t] = seg_at[d][0]
+                if (at[d][0], rank[0]) > (at[d][1], rank[1]) and at[d][0] != NEVER:
+                    merged[d][1], at[d][1] = seg[d][0], at[d][0]
+            last = np.array([NEVER, last.max()])
             conv = np.stack([np.full(len(conv), NEVER, np.int64), conv.max(axis=1)], axis=1)
-            self._move(before, (last, columns["seg"][:, pair], conv))
+            self._move(before, (last, merged, conv))
             columns["last"][pair] = last
+            columns["seg"][:, row_t] = merged[:, 1]
+            columns["lag"][:, row_t] = np.where(at[:, 1] == NEVER, NOT_CARRIED, last[1] - at[:, 1])
             columns["conv"][:, pair] = conv
             self.table.marked[pair] = True
 

@@ -11,9 +11,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from monitor.index import I32
-from monitor.last_seen import Groups
-from monitor.segments import Segments
+from monitor.last_seen import Groups, Touched
+from monitor.segments import Segments, cells_of
 from monitor.table import Table
 
 I64 = npt.NDArray[np.int64]
@@ -27,7 +26,7 @@ KEPT = 10_080
 Told = tuple[int, int, list[int], list[int]]
 
 
-def _then(groups: Groups, key: I64, times: I64, numbers: Sequence[I64], held: U16) -> U16:
+def _then(groups: Groups, key: I64, times: I64, numbers: I64, held: U16) -> U16:
     """Segment numbers of each visitor in each of his minutes, (dimensions, pairs); pairs in the order of `key`.
 
     That is the value of his latest event of the batch, up to the end of the minute, that carries the dimension, else what
@@ -85,44 +84,47 @@ class Minutes:
         self,
         visitors: Table,
         groups: Groups,
-        rows: I32,
+        touched: Touched,
         times: I64,
         needed: int,
-        numbers: Sequence[I64],
-        held: U16,
+        numbers: I64,
     ) -> None:
         """Count the visitors of a batch in the minutes of their events.
 
         Args:
             visitors: Their table; its columns `minute` and `seen` say in which minutes they were counted.
             groups: The events by visitor.
-            rows: Row of each visitor in the table.
+            touched: What became of the visitors.
             times: Event time of each event.
             needed: Rows of the cells.
-            numbers: Per dimension, the number of the value that each event carries, -1 for none.
-            held: (dimensions, visitors) numbers of their values before the batch.
+            numbers: (dimensions, events) number of the value that each carries, -1 for none.
         """
         base = int(times.min()) // MINUTE_MS
         span = int(times.max()) // MINUTE_MS - base + 1
         if span == 1:
-            everybody = np.arange(len(rows))
-            seg = visitors.read("seg", rows)
-            self._see(visitors, rows, everybody, np.full(len(rows), base, np.int64), seg, needed)
+            n = len(touched.rows)
+            self._see(visitors, touched.rows, np.arange(n), np.full(n, base, np.int64), touched.seg, needed)
             return
         key = groups.of_event * span + (times // MINUTE_MS - base)
         distinct = np.unique(key)
         who, when = distinct // span, distinct % span + base
-        seg = _then(groups, key, times, numbers, held)
+        seg = _then(groups, key, times, numbers, touched.held)
         if span <= _REMEMBERED:
-            self._see(visitors, rows, who, when, seg, needed)
+            self._see(visitors, touched.rows, who, when, seg, needed)
             return
         step = (when - base) // _REMEMBERED  # what a visitor's row remembers reaches no further
         for number in np.unique(step).tolist():
             part = np.flatnonzero(step == number)
-            self._see(visitors, rows, who[part], when[part], seg[:, part], needed)
+            self._see(visitors, touched.rows, who[part], when[part], seg[:, part], needed)
 
     def _see(
-        self, visitors: Table, rows: I32, who: npt.NDArray[np.intp], when: I64, seg: U16, needed: int
+        self,
+        visitors: Table,
+        rows: npt.NDArray[np.intp],
+        who: npt.NDArray[np.intp],
+        when: I64,
+        seg: U16,
+        needed: int,
     ) -> None:
         """Count pairs of a visitor (position in `rows`) and a minute that were not counted yet."""
         latest, seen = visitors.read("minute", rows), visitors.read("seen", rows)
@@ -134,13 +136,11 @@ class Minutes:
         )
         back = newest[who] - when
         bit = np.uint64(1) << np.minimum(back, _REMEMBERED - 1).astype(np.uint64)
-        new = (back < _REMEMBERED) & ((seen[who] & bit) == 0)
+        new = np.flatnonzero((back < _REMEMBERED) & ((seen[who] & bit) == 0))
         np.bitwise_or.at(seen, who[new], bit[new])
         visitors.write("minute", rows, newest)
         visitors.write("seen", rows, seen)
-        cells = [np.zeros(int(new.sum()), np.int64)]
-        cells += [s.row[seg[d][new]] for d, s in enumerate(self._segments)]
-        self._add(when[new], 0, np.stack(cells), needed)
+        self._add(when[new], 0, cells_of(self._segments, seg[:, new]), needed)
 
     def convert(self, times: I64, goal: int, rows: npt.NDArray[np.int64], needed: int) -> None:
         """Count conversions of a goal in the minutes of their events; `rows` is (1 + dimensions, n)."""

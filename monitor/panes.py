@@ -66,7 +66,8 @@ class Panes:
     """Cells of several measures, and the event time up to which they were moved along (`clock_ms`).
 
     Attributes:
-        planes: one array (columns, rows) per measure: int32 for counts, int64 or object for amounts.
+        planes: one array (columns + 1, rows) per measure: int32 for counts, int64 or object for amounts. The last
+            column, which is also column -1, takes what belongs in none; it means nothing.
     """
 
     def __init__(self, windows: Sequence[Window], max_ahead_ms: int) -> None:
@@ -83,7 +84,7 @@ class Panes:
 
     def add_measure(self, dtype: npt.DTypeLike) -> int:
         """Number of a new measure, all zero."""
-        self.planes.append(np.zeros((self.columns, self.rows), dtype))
+        self.planes.append(np.zeros((self.columns + 1, self.rows), dtype))
         return len(self.planes) - 1
 
     def ensure_rows(self, rows: int) -> None:
@@ -92,7 +93,7 @@ class Panes:
             return
         have, self.rows = self.rows, max(rows, self.rows + self.rows // 2)
         for i, plane in enumerate(self.planes):
-            wider = np.zeros((self.columns, self.rows), plane.dtype)
+            wider = np.zeros((self.columns + 1, self.rows), plane.dtype)
             wider[:, :have] = plane
             self.planes[i] = wider
 
@@ -120,11 +121,11 @@ class Panes:
             newer_edge = oldest
         return starts
 
-    def add(self, measure: int, column: I64, row: I64, amount: int) -> None:
-        """Add `amount` to the cell of each (column, row); columns must not be -1."""
+    def add(self, measure: int, column: I64, rows: I64, amount: int) -> None:
+        """Add `amount` to the cells of each column (n); `rows` is (n) or (of each, n)."""
         plane = self.planes[measure]
         # Of the plane's own type: with another one numpy adds forty times as slowly.
-        np.add.at(plane.reshape(-1), column * self.rows + row, plane.dtype.type(amount))
+        np.add.at(plane.reshape(-1), (column * self.rows + rows).reshape(-1), plane.dtype.type(amount))
 
     def advance(self, clock_ms: int) -> None:
         """Move the cells along to a later event time; an earlier one changes nothing."""

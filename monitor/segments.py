@@ -6,7 +6,8 @@ stage two can choose the largest over all partitions; only what is beyond that b
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +41,8 @@ class Segments:
 
     Attributes:
         names: The value of each number.
+        number: Number of each value, -1 for a value that is not carried; for one without a number a provisional one
+            below -1: it gets its number only when an event that counts carries it, see `settle`.
         row: int64[numbers], the row of each number in the cells (row 0 is the whole).
         order: int64[numbers], rank of each number's value in code-point order; breaks ties in time.
     """
@@ -48,7 +51,7 @@ class Segments:
         self.dimension = dimension
         self.limit = min(_MOST, max(_LEAST, dimension.max_values * _TIMES)) + 2
         self.names: list[str] = []
-        self._number = _Numbers()
+        self.number = _Numbers()
         self.row: npt.NDArray[np.int64] = np.zeros(0, np.int64)
         self.order: npt.NDArray[np.int64] = np.zeros(0, np.int64)
         self.by_order: npt.NDArray[np.int64] = np.zeros(0, np.int64)
@@ -56,17 +59,17 @@ class Segments:
     def restore(self, names: Iterable[str], first_row: int) -> int:
         """Take over names from a checkpoint; rows are handed out from `first_row`. Returns the next free row."""
         for name in names:
-            if name not in self._number:
+            if name not in self.number:
                 first_row = self._add(name, first_row)
         self._rank()
         return first_row
 
     def numbers_of(self, names: list[str]) -> npt.NDArray[np.int64]:
         """Numbers of values that are known."""
-        return np.array([self._number[name] for name in names], np.int64)
+        return np.array([self.number[name] for name in names], np.int64)
 
     def _add(self, name: str, row: int) -> int:
-        self._number[name] = len(self.names)
+        self.number[name] = len(self.names)
         self.names.append(name)
         self.row = np.append(self.row, np.int64(row))
         return row + 1
@@ -76,32 +79,25 @@ class Segments:
         self.order = np.empty(len(self.names), np.int64)
         self.order[self.by_order] = np.arange(len(self.names))
 
-    def read(self, values: list[str | None]) -> npt.NDArray[np.int64]:
-        """Number of each value, -1 where it is not carried; for a value without one a provisional number below -1.
-
-        A value gets its number only when an event that counts carries it: `settle`.
-        """
-        return np.fromiter(map(self._number.__getitem__, values), np.int64, len(values))
-
     def settle(self, numbers: npt.NDArray[np.int64], next_row: int) -> int:
         """Give the values of events that count their numbers, in place; what was provisional is forgotten.
 
         Args:
-            numbers: As `read` gave them since the last call, in order of arrival, of the events that count.
+            numbers: As `number` gave them since the last call, in order of arrival, of the events that count.
             next_row: The first free row of the cells.
 
         Returns:
             The first free row after that: a new value takes one.
         """
-        provisional = self._number.provisional
+        provisional = self.number.provisional
         if not provisional:
             return next_row
         for value in provisional:
-            del self._number[value]
+            del self.number[value]
         new = np.flatnonzero(numbers < -1)
         if new.size:
             codes, first = np.unique(numbers[new], return_index=True)
-            final = np.full(len(provisional), self._number[OTHER], np.int64)
+            final = np.full(len(provisional), self.number[OTHER], np.int64)
             rows_before = next_row
             for code in codes[np.argsort(first)].tolist():
                 if len(self.names) < self.limit:
@@ -112,3 +108,11 @@ class Segments:
             numbers[new] = final[-2 - numbers[new]]
         provisional.clear()
         return next_row
+
+
+def cells_of(segments: Sequence[Segments], numbers: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64]:
+    """Rows of the cells that a visitor or an event counts in, (1 + dimensions, n), of (dimensions, n) numbers."""
+    rows = np.zeros((1 + len(segments), numbers.shape[1]), np.int64)
+    for row, one, number in zip(rows[1:], segments, numbers, strict=True):
+        one.row.take(number, out=row, mode="clip")
+    return rows

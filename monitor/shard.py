@@ -22,11 +22,12 @@ from monitor.minutes import Minutes
 from monitor.panes import Panes
 from monitor.revenue import Revenue, amount_of
 from monitor.rules import Rules
-from monitor.segments import OTHER, UNKNOWN, Segments
+from monitor.segments import OTHER, UNKNOWN, Segments, cells_of
 from monitor.sessions import GapSessions
 from monitor.table import PLAIN, Column
 
 I64 = npt.NDArray[np.int64]
+U16 = npt.NDArray[np.uint16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,41 +135,21 @@ class Shard:
         return batch.with_hits(keep), int(np.count_nonzero(repeat))
 
     def _rounds(self, batch: Batch) -> list[npt.NDArray[np.bool_] | None]:
-        """Cut the batch where an event needs to see its visitor as he is just after it; None = all of it.
+        """Cut the batch where a visitor or a session returns after so long that it counts as new; None = all of it.
 
-        That is: a conversion or the first event of a session that does not carry a dimension, and a visitor or a
-        session that returns after so long that it counts as new. Events of different visitors do not see each other, so
-        round r takes the r-th piece of every visitor. Most batches need no cut.
+        Events of different visitors do not see each other, so round r takes the r-th piece of every visitor. Hardly any
+        batch needs a cut.
         """
-        n = len(batch.time)
         longest = self.rules.longest_window_ms
-        cut_after, cut_before = np.zeros(n, bool), np.zeros(n, bool)
-        begins = np.zeros(n, bool)
-        if int(batch.time.max()) - int(batch.time.min()) > longest:
-            begins = returns(batch.session, batch.time, longest)
-            cut_before = begins | returns(batch.visitor, batch.time, longest)
-        lacking = np.zeros(n, bool)
-        for carried in batch.numbers:
-            lacking |= carried < 0
-        if lacking.any():
-            cut_after[batch.hit_at] = True
-            cut_after |= begins
-            first = np.zeros(n, bool)
-            first[np.unique(batch.session, return_index=True)[1]] = True
-            candidates = np.flatnonzero(first & lacking)
-            table = self.sessions.table
-            rows = table.find(batch.session[candidates])
-            away = batch.time[candidates] - table.columns["last"][np.maximum(rows, 0)]
-            cut_after[candidates[(rows < 0) | (away > longest)]] = True
-            cut_after &= lacking
-        if not (cut_after.any() or cut_before.any()):
+        if int(batch.time.max()) - int(batch.time.min()) <= longest:
+            return [None]
+        cut = returns(batch.session, batch.time, longest) | returns(batch.visitor, batch.time, longest)
+        if not cut.any():
             return [None]
         groups = Groups(batch.visitor)
-        before, after = cut_before[groups.order].astype(np.int64), cut_after[groups.order].astype(np.int64)
-        piece = np.cumsum(before) + np.cumsum(after) - after
-        group = groups.of_event[groups.order]
-        piece -= piece[groups.starts][group]
-        rounds = np.empty(n, np.int64)
+        piece = np.cumsum(cut[groups.order], dtype=np.int64)
+        piece -= piece[groups.starts][groups.of_event[groups.order]]
+        rounds = np.empty(len(cut), np.int64)
         rounds[groups.order] = piece
         return [rounds == r for r in np.unique(rounds).tolist()]
 
@@ -176,34 +157,27 @@ class Shard:
         """Count one round: visitors, their sessions, conversions and revenue."""
         time, numbers, hit_at, hit_goal = batch.time, batch.numbers, batch.hit_at, batch.hit_goal
         by_visitor, by_session = Groups(batch.visitor), Groups(batch.session)
-        visitor_rows, held = self.visitors.touch(by_visitor, time, numbers, hit_at, hit_goal)
-        self.minutes.see(self.visitors.table, by_visitor, visitor_rows, time, self.next_row, numbers, held)
-        row_of_event = visitor_rows[by_visitor.of_event]
-        session_visitor = row_of_event[by_session.order[by_session.starts]]
-        inherited = self.visitors.table.read("seg", session_visitor)
-        self.sessions.touch(by_session, time, numbers, hit_at, hit_goal, inherited)
-        if len(hit_at):
-            own = [carried[hit_at] for carried in numbers]
-            held = self.visitors.table.read("seg", row_of_event[hit_at]).astype(np.int64)
-            segment = [np.where(o >= 0, o, h) for o, h in zip(own, held, strict=True)]
-            self._conversions(batch.hit_events, time[hit_at], hit_goal, segment)
+        visitors = self.visitors.touch(by_visitor, time, numbers, hit_at, hit_goal)
+        self.minutes.see(self.visitors.table, by_visitor, visitors, time, self.next_row, numbers)
 
-    def _conversions(
-        self, events: Sequence[EventLike], time: I64, hit_goal: I64, segment: Sequence[I64]
-    ) -> None:
+        def as_of(events: npt.NDArray[np.intp]) -> U16:
+            return self.visitors.as_of(by_visitor, visitors, time, numbers, events)
+
+        begins = by_session.order[by_session.starts]
+        self.sessions.touch(by_session, time, numbers, hit_at, hit_goal, lambda new: as_of(begins[new]))
+        if len(hit_at):
+            self._conversions(batch.hit_events, time[hit_at], hit_goal, as_of(hit_at))
+
+    def _conversions(self, events: Sequence[EventLike], time: I64, hit_goal: I64, segment: U16) -> None:
         column = self.panes.column(time)
-        rows = np.stack(
-            [np.zeros(len(time), np.int64)] + [s.row[n] for s, n in zip(self.segments, segment, strict=True)]
-        )
+        rows = cells_of(self.segments, segment)
         inside = column >= 0
         for g, goal in enumerate(self.rules.goals):
             self.minutes.convert(time[hit_goal == g], g, rows[:, hit_goal == g], self.next_row)
             chosen = np.flatnonzero((hit_goal == g) & inside)
             if not chosen.size:
                 continue
-            self.panes.add(
-                self.conversions[g], np.tile(column[chosen], len(rows)), rows[:, chosen].reshape(-1), 1
-            )
+            self.panes.add(self.conversions[g], column[chosen], rows[:, chosen], 1)
             read = self._revenue_readers[g]
             if read is None:
                 continue

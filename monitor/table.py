@@ -88,12 +88,20 @@ class Table:
 
     def write(self, column: str, rows: npt.NDArray[Any], values: npt.NDArray[Any]) -> None:
         """Set a column's values in these rows, in the shape in which `read` gives them."""
-        whole = self.columns[column]
-        if whole.ndim == 1:
-            whole[rows] = values
-            return
-        for one, new in zip(whole, values, strict=True):
-            one[rows] = new
+        self.columns[column][..., rows] = values
+
+    def change(
+        self,
+        column: str,
+        rows: npt.NDArray[Any],
+        before: npt.NDArray[Any],
+        after: npt.NDArray[Any],
+    ) -> None:
+        """Like `write`, of a column of (labels, rows) of which few values differ from what `read` gave."""
+        for whole, was, new in zip(self.columns[column], before, after, strict=True):
+            changed = np.flatnonzero(was != new)
+            if changed.size:
+                whole[rows[changed]] = new[changed]
 
     def _grow(self, needed: int) -> None:
         capacity = len(self.key)

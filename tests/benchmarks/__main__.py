@@ -13,21 +13,24 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tests.benchmarks import cost, live, report, scaling, throughput
+from tests.benchmarks import cost, flood, live, report, scaling, throughput
 from tests.benchmarks.figures import Figure, aligned, table
 from tests.benchmarks.stage import PROJECT, Stage, say, stop_all_on_sigterm
 from tests.brokers import KafkaUnavailableError
 
 DOCUMENT = PROJECT / "docs" / "benchmarks.md"
 #: What `--only` takes; in the order in which they are measured.
-NAMES = ("lifelike", "worst", *live.NAMES, "scaling", "growth", "scrape", "detection")
+NAMES = ("lifelike", "worst", *live.NAMES, "scaling", "flood", "growth", "scrape", "detection")
+#: What takes longest, and is left out without `--full`.
+ONLY_FULL = frozenset({"flood"})
 
 
 def main() -> int:
     """Measure, print the table; exit code 1 if a figure misses its bound."""
     given = _arguments()
     stop_all_on_sigterm()
-    wanted = given.only or (["lifelike"] if given.quick else list(NAMES))
+    everything = [name for name in NAMES if given.full or name not in ONLY_FULL]
+    wanted = given.only or (["lifelike"] if given.quick else everything)
     began = time.monotonic()
     try:
         figures = measure(wanted, quick=given.quick, full=given.full)
@@ -36,7 +39,7 @@ def main() -> int:
         return 2
     minutes = (time.monotonic() - began) / 60
     print(f"\n{aligned(table(figures))}\n\n{minutes:.1f} minutes")
-    if set(wanted) == set(NAMES) and not given.quick:
+    if wanted == everything:
         DOCUMENT.write_text(report.document(figures, full=given.full))
         print(f"written to {DOCUMENT.relative_to(PROJECT)}")
     else:
@@ -50,7 +53,9 @@ def _arguments() -> argparse.Namespace:
         "--quick", action="store_true", help="the main figure only, 300,000 events, about a minute"
     )
     parser.add_argument(
-        "--full", action="store_true", help="memory and restart with 1 M live visitors, not 300,000"
+        "--full",
+        action="store_true",
+        help="memory and restart with 1 M live visitors, not 300,000; and a flood of 10 M",
     )
     parser.add_argument(
         "--only", action="append", choices=NAMES, metavar="NAME", help=f"one of {', '.join(NAMES)}"
@@ -109,6 +114,8 @@ def _on_kafka(
         part(", ".join(at_once), lambda: live.live(stage, visitors, rate / 2, at_once))
     if "scaling" in wanted:
         part("scaling", lambda: scaling.scaling(stage))
+    if "flood" in wanted:
+        part("flood", lambda: flood.flood(stage))
 
 
 if __name__ == "__main__":

@@ -114,7 +114,7 @@ def soak(stage: Stage, minutes: float) -> Soak:
     assert worker.process is not None
     process = psutil.Process(worker.process.pid)
     counted, before = events_of(worker), spent_by(worker)
-    publisher = one.paced(rate, minutes * 60)
+    publisher = one.paced(rate, minutes * 60, marks=0)
     began = time.monotonic()
     looks: list[Look] = []
     while publisher.poll() is None:

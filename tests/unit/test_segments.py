@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from monitor.rules import Dimension
 from monitor.segments import OTHER, UNKNOWN, Segments
@@ -14,9 +15,13 @@ def fresh(max_values: int = 50) -> Segments:
     return segments
 
 
+def read(segments: Segments, values: list[str | None]) -> npt.NDArray[np.int64]:
+    return np.array([segments.number[value] for value in values], np.int64)
+
+
 def numbers_of(segments: Segments, values: list[str | None], row: int) -> tuple[list[int], int]:
     """Numbers of values that all count, and the next free row."""
-    numbers = segments.read(values)
+    numbers = read(segments, values)
     row = segments.settle(numbers, row)
     return numbers.tolist(), row
 
@@ -32,7 +37,7 @@ def test_values_get_numbers_and_rows_as_they_come() -> None:
 
 def test_a_value_of_events_that_do_not_count_gets_no_number() -> None:
     segments = fresh()
-    first, second = segments.read(["late", "b", "late", "a"]), segments.read(["a", "late", None])
+    first, second = read(segments, ["late", "b", "late", "a"]), read(segments, ["a", "late", None])
     counted = np.concatenate([first[[1, 3]], second[[0, 2]]])
     assert segments.settle(counted, 3) == 5
     assert counted.tolist() == [2, 3, 3, -1]
