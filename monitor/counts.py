@@ -6,15 +6,14 @@ what changes when each of its windows moves on by its next few panes; `Counts.at
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from decimal import Context, Decimal
+from decimal import Context
 from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from monitor.panes import Panes, first_pane_start
+from monitor.panes import Spans, first_pane_start
 
 if TYPE_CHECKING:
     from monitor.shard import Shard
@@ -102,18 +101,18 @@ def evaluate(shard: Shard, at_ms: int | None) -> Counts:
     steps: list[list[Step]] = [[] for _ in rules.windows]
     if at is not None:
         # All that is to be summed, at one go: each window, then what leaves it pane by pane.
-        held: list[I64] = []
+        edges: list[tuple[int, int | None]] = []
         of: list[int] = []
         for w, window in enumerate(rules.windows):
-            start = first_pane_start(window, at)
+            start, pane = first_pane_start(window, at), window.pane_ms
             # Nothing ends the window: whoever's clock runs ahead of ours is counted now, so no rate is above 1.
-            held.append(panes.span_columns(start))
-            ahead = min(-(-AHEAD_MS // window.pane_ms) + 1, window.length_ms // window.pane_ms)
-            edges = range(start, start + ahead * window.pane_ms, window.pane_ms)
-            held += [panes.span_columns(edge, edge + window.pane_ms) for edge in edges]
+            edges.append((start, None))
+            ahead = min(-(-AHEAD_MS // pane) + 1, window.length_ms // pane)
+            edges += [(edge, edge + pane) for edge in range(start, start + ahead * pane, pane)]
             of += [w] * (1 + ahead)
-        sums = _sums(panes, measures, held, rows)
-        money = _amounts(shard, held, rows)
+        spans = panes.spans(edges)
+        sums = np.stack([panes.sums(measure, spans, rows) for measure in measures], axis=1)
+        money = _amounts(shard, spans, rows)
         for i, w in enumerate(of):
             if i == 0 or of[i - 1] != w:
                 cells[w], amounts[w] = sums[i], money[i]
@@ -137,32 +136,12 @@ def evaluate(shard: Shard, at_ms: int | None) -> Counts:
     )
 
 
-def _sums(panes: Panes, measures: Sequence[int], held: Sequence[I64], rows: int) -> I64:
-    """Sums of the cells over several sets of columns: int64 (sets, measures, rows)."""
-    result = np.zeros((len(held), len(measures), rows), np.int64)
-    filled = [i for i, columns in enumerate(held) if columns.size]
-    if filled:
-        columns = np.concatenate([held[i] for i in filled])
-        offsets = np.cumsum([0] + [len(held[i]) for i in filled[:-1]])
-        for m, measure in enumerate(measures):
-            cells = panes.planes[measure][columns, :rows]
-            result[filled, m] = np.add.reduceat(cells, offsets, axis=0, dtype=np.int64)
-    return result
-
-
-def _amounts(shard: Shard, held: Sequence[I64], rows: int) -> list[list[Amounts]]:
-    """Revenue over several sets of columns."""
-    result: list[list[Amounts]] = [[] for _ in held]
+def _amounts(shard: Shard, spans: Spans, rows: int) -> list[list[Amounts]]:
+    """Revenue over several spans."""
+    result: list[list[Amounts]] = [[] for _ in spans.whole]
     for key, scale in shard.revenue.scale.items():
-        plane = shard.revenue.cells(key)
-        for i, columns in enumerate(held):
-            units = plane[columns, :rows].sum(axis=0)
+        for i, units in enumerate(shard.panes.sums(shard.revenue.measures[key], spans, rows)):
             where = np.flatnonzero(units)
             if where.size:
-                result[i].append((*key, scale, where.tolist(), [str(units[j]) for j in where.tolist()]))
+                result[i].append((*key, scale, where.tolist(), list(map(str, units[where].tolist()))))
     return result
-
-
-def decimal_of(scale: int, units: str) -> Decimal:
-    """An amount of `units` with `scale` decimals."""
-    return Decimal(units).scaleb(-scale, EXACT)

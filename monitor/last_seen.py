@@ -292,9 +292,9 @@ class LastSeen:
         for g, measure in enumerate(self.converted):
             touched = np.flatnonzero((conv_a[g] != conv_b[g]) | (segment_moved & (conv_b[g] != NEVER)))
             if touched.size:
-                times = conv_a[g][touched], conv_b[g][touched]
-                seg = seg_a[:, touched], seg_b[:, touched]
-                self._place(measure, times, seg, segment_moved[touched])
+                times = conv_a[g].take(touched), conv_b[g].take(touched)
+                seg = seg_a.take(touched, axis=1), seg_b.take(touched, axis=1)
+                self._place(measure, times, seg, segment_moved.take(touched))
 
     def _place(
         self,
@@ -304,15 +304,17 @@ class LastSeen:
         segment_moved: npt.NDArray[np.bool_],
     ) -> None:
         """Take each from the cells of one time and segment to those of another, (before, after)."""
-        column_a, column_b = (self._panes.column(time) for time in times)
-        moved = np.flatnonzero((column_a != column_b) | segment_moved)
-        if not moved.size:
-            return
-        cells = cells_of(self._segments, seg[0][:, moved])
-        self._panes.add(measure, column_a[moved], cells, -1)
-        if segment_moved.any():
-            cells = cells_of(self._segments, seg[1][:, moved])
-        self._panes.add(measure, column_b[moved], cells, 1)
+        columns = [self._panes.column(time) for time in times]
+        moved = np.flatnonzero((columns[0] != columns[1]) | segment_moved)
+        if len(moved) < len(segment_moved):
+            columns = [column.take(moved) for column in columns]
+            seg = seg[0].take(moved, axis=1), seg[1].take(moved, axis=1)
+        cells = cells_of(self._segments, seg[0])
+        self._panes.add(measure, columns[0], cells, -1)
+        for row, segments, was, now in zip(cells[1:], self._segments, *seg, strict=True):
+            if (was != now).any():
+                segments.row.take(now, out=row, mode="clip")
+        self._panes.add(measure, columns[1], cells, 1)
 
     def place_all(self) -> None:
         """Put every row into the (empty) cells: after a restore."""

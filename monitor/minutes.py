@@ -115,7 +115,7 @@ class Minutes:
         step = (when - base) // _REMEMBERED  # what a visitor's row remembers reaches no further
         for number in np.unique(step).tolist():
             part = np.flatnonzero(step == number)
-            self._see(visitors, touched.rows, who[part], when[part], seg[:, part], needed)
+            self._see(visitors, touched.rows, who[part], when[part], seg.take(part, axis=1), needed)
 
     def _see(
         self,
@@ -140,7 +140,7 @@ class Minutes:
         np.bitwise_or.at(seen, who[new], bit[new])
         visitors.write("minute", rows, newest)
         visitors.write("seen", rows, seen)
-        self._add(when[new], 0, cells_of(self._segments, seg[:, new]), needed)
+        self._add(when[new], 0, cells_of(self._segments, seg.take(new, axis=1)), needed)
 
     def convert(self, times: I64, goal: int, rows: npt.NDArray[np.int64], needed: int) -> None:
         """Count conversions of a goal in the minutes of their events; `rows` is (1 + dimensions, n)."""

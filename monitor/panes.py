@@ -11,9 +11,9 @@ is a segment (row 0 is the whole).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -57,17 +57,55 @@ def tiers_of(windows: Sequence[Window], max_ahead_ms: int) -> tuple[Tier, ...]:
     return tuple(tiers)
 
 
+def _of_sums(plane: Plane) -> np.dtype[Any]:
+    """The type of sums of cells."""
+    return plane.dtype if plane.dtype == object else np.dtype(np.int64)
+
+
 def first_pane_start(window: Window, at_ms: int) -> int:
     """Start (epoch ms) of the oldest pane that the window holds at `at_ms`."""
     return (at_ms // window.pane_ms - window.length_ms // window.pane_ms + 1) * window.pane_ms
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Columns of several spans, one after the other. `of`: whose; `starts`: where those of each begin."""
+
+    of: I64
+    columns: I64
+    starts: I64
+
+    @classmethod
+    def joined(cls, by_span: Mapping[int, Sequence[I64]]) -> Self:
+        """Those of each span."""
+        joined = {number: np.concatenate(parts) for number, parts in by_span.items()}
+        held = {number: columns for number, columns in joined.items() if columns.size}
+        ends = np.cumsum([0, *map(len, held.values())])
+        columns = np.concatenate(list(held.values())) if held else np.zeros(0, np.int64)
+        return cls(np.array(list(held), np.int64), columns, ends[:-1])
+
+
+@dataclass(frozen=True, slots=True)
+class Spans:
+    """Several spans of event time, and what is to be added up for each."""
+
+    whole: I64
+    """(spans, tiers) 1 where all of a tier belongs to a span."""
+    plus: Parts
+    """What is to be added besides."""
+    minus: Parts
+    """What is to be taken off again."""
+
+
 class Panes:
     """Cells of several measures, and the event time up to which they were moved along (`clock_ms`).
+
+    Beside its cells each measure keeps their sum per tier, so that a window of many panes is the sum of a few numbers.
 
     Attributes:
         planes: one array (columns + 1, rows) per measure: int32 for counts, int64 or object for amounts. The last
             column, which is also column -1, takes what belongs in none; it means nothing.
+        whole: one array (tiers + 1, rows) per measure: the sum of the columns of each tier; the last means nothing.
     """
 
     def __init__(self, windows: Sequence[Window], max_ahead_ms: int) -> None:
@@ -75,6 +113,8 @@ class Panes:
         self.columns = self.tiers[-1].first + self.tiers[-1].count
         self.rows = _ROWS
         self.planes: list[Plane] = []
+        self.whole: list[Plane] = []
+        self._tier_of = np.repeat(np.arange(len(self.tiers) + 1), [*(t.count for t in self.tiers), 1])
         self.clock_ms: int | None = None
         # Oldest event time that each tier holds, in falling order; ages beyond the last are forgotten.
         self._oldest: I64 = np.zeros(len(self.tiers), np.int64)
@@ -85,17 +125,24 @@ class Panes:
     def add_measure(self, dtype: npt.DTypeLike) -> int:
         """Number of a new measure, all zero."""
         self.planes.append(np.zeros((self.columns + 1, self.rows), dtype))
+        self.whole.append(np.zeros((len(self.tiers) + 1, self.rows), _of_sums(self.planes[-1])))
         return len(self.planes) - 1
+
+    def replace(self, measure: int, plane: Plane) -> None:
+        """Put other cells in the place of a measure's."""
+        self.planes[measure] = plane
+        first = [tier.first for tier in self.tiers] + [self.columns]
+        self.whole[measure] = np.add.reduceat(plane, first, axis=0, dtype=_of_sums(plane))
 
     def ensure_rows(self, rows: int) -> None:
         """Make room for that many rows."""
         if rows <= self.rows:
             return
-        have, self.rows = self.rows, max(rows, self.rows + self.rows // 2)
-        for i, plane in enumerate(self.planes):
-            wider = np.zeros((self.columns + 1, self.rows), plane.dtype)
-            wider[:, :have] = plane
-            self.planes[i] = wider
+        more = max(rows, self.rows + self.rows // 2) - self.rows
+        self.rows += more
+        for arrays in (self.planes, self.whole):
+            for i, array in enumerate(arrays):
+                arrays[i] = np.concatenate([array, np.zeros((len(array), more), array.dtype)], axis=1)
 
     def column(self, times: I64) -> I64:
         """Column of each event time, -1 where it is older than every window or not a time at all."""
@@ -121,11 +168,20 @@ class Panes:
             newer_edge = oldest
         return starts
 
-    def add(self, measure: int, column: I64, rows: I64, amount: int) -> None:
-        """Add `amount` to the cells of each column (n); `rows` is (n) or (of each, n)."""
-        plane = self.planes[measure]
-        # Of the plane's own type: with another one numpy adds forty times as slowly.
-        np.add.at(plane.reshape(-1), (column * self.rows + rows).reshape(-1), plane.dtype.type(amount))
+    def add(self, measure: int, column: I64, rows: I64, amount: int | Plane) -> None:
+        """Add to cells.
+
+        Args:
+            measure: Its number.
+            column: (n) columns.
+            rows: (n) row of each, or (k, n) rows of each.
+            amount: To each; or one for each cell, in the shape of `rows`.
+        """
+        plane, whole = self.planes[measure], self.whole[measure]
+        for array, line in ((plane, column), (whole, self._tier_of[column])):
+            # Of the array's own type: with another one numpy adds forty times as slowly.
+            what = np.asarray(amount, array.dtype).reshape(-1)
+            np.add.at(array.reshape(-1), (line * self.rows + rows).reshape(-1), what)
 
     def advance(self, clock_ms: int) -> None:
         """Move the cells along to a later event time; an earlier one changes nothing."""
@@ -155,28 +211,51 @@ class Panes:
         pane = first + np.arange(steps, dtype=np.int64)
         source = tier.first + pane % tier.count
         target = self.column(pane * tier.pane_ms)
-        for plane in self.planes:
+        for plane, whole in zip(self.planes, self.whole, strict=True):
             used = np.flatnonzero((plane[source] != 0).any(axis=1))
             for i in used.tolist():
+                cells = plane[source[i]]
+                whole[number] -= cells
                 if target[i] >= 0:
-                    plane[target[i]] += plane[source[i]]
+                    plane[target[i]] += cells
+                    whole[self._tier_of[target[i]]] += cells
             plane[source] = 0
 
-    def span_columns(self, start_ms: int, end_ms: int | None = None) -> I64:
-        """The columns of all panes from `start_ms` to before `end_ms` (None: all that there are), edges of panes."""
-        newer_edge = (
-            self._oldest[0] + self.tiers[0].count * self.tiers[0].pane_ms if end_ms is None else end_ms
-        )
-        columns = []
-        for i, tier in enumerate(self.tiers):
-            oldest = max(start_ms, int(self._oldest[i]))
-            if oldest < newer_edge:
-                first, last = oldest // tier.pane_ms, -(-int(newer_edge) // tier.pane_ms)
-                # Columns are a ring: panes beyond it lie further ahead than any event may be.
-                held = int(self._oldest[i]) // tier.pane_ms + tier.count
-                panes = np.arange(first, min(last, held), dtype=np.int64)
-                columns.append(tier.first + panes % tier.count)
-            newer_edge = min(newer_edge, int(self._oldest[i]))
-            if newer_edge <= start_ms:
-                break
-        return np.concatenate(columns) if columns else np.zeros(0, np.int64)
+    def spans(self, edges: Sequence[tuple[int, int | None]]) -> Spans:
+        """What is to be added up for spans of event time, from a pane's edge to before another (None: without end)."""
+        whole = np.zeros((len(edges), len(self.tiers) + 1), np.int64)
+        plus: dict[int, list[I64]] = {}
+        minus: dict[int, list[I64]] = {}
+        for number, (start_ms, end_ms) in enumerate(edges):
+            for i in range(len(self.tiers)):
+                inside = self._panes_of(i, start_ms, end_ms)
+                outside = self._panes_of(i, None, start_ms) if end_ms is None else None
+                if outside is not None and len(outside) < len(inside):
+                    whole[number, i] = 1
+                    minus.setdefault(number, []).append(outside)
+                else:
+                    plus.setdefault(number, []).append(inside)
+        return Spans(whole, Parts.joined(plus), Parts.joined(minus))
+
+    def _panes_of(self, number: int, start_ms: int | None, end_ms: int | None) -> I64:
+        """Columns of a tier's panes from `start_ms` to before `end_ms`, edges of panes; None: all there are."""
+        tier, oldest = self.tiers[number], int(self._oldest[number])
+        # Columns are a ring: panes beyond it lie further ahead than any event may be.
+        newer_edge = (oldest // tier.pane_ms + tier.count) * tier.pane_ms
+        if number:
+            newer_edge = min(newer_edge, int(self._oldest[number - 1]))
+        first = oldest if start_ms is None else max(start_ms, oldest)
+        last = newer_edge if end_ms is None else min(end_ms, newer_edge)
+        panes = np.arange(first // tier.pane_ms, -(-last // tier.pane_ms), dtype=np.int64)
+        return tier.first + panes % tier.count
+
+    def sums(self, measure: int, spans: Spans, rows: int) -> Plane:
+        """Sums of a measure over spans: (spans, rows), the first rows of the cells."""
+        plane, whole = self.planes[measure], self.whole[measure]
+        sums: Plane = spans.whole @ whole[:, :rows]
+        for parts, add in ((spans.plus, np.add), (spans.minus, np.subtract)):
+            if parts.of.size:
+                cells = plane[parts.columns, :rows]
+                of_each = np.add.reduceat(cells, parts.starts, axis=0, dtype=sums.dtype)
+                sums[parts.of] = add(sums[parts.of], of_each)
+        return sums

@@ -50,10 +50,10 @@ class Revenue:
         goal: str,
         currency: str,
         amounts: Sequence[Decimal],
-        columns: Sequence[I64],
-        rows: Sequence[I64],
+        columns: I64,
+        rows: I64,
     ) -> None:
-        """Add amounts, each to cells (columns[i], rows[i]); columns must not be -1."""
+        """Add amounts, each to the cells of its column; `rows` is (cells, amounts)."""
         key = (goal, currency)
         measure = self._measure(key)
         decimals = max(-int(a.as_tuple().exponent) for a in amounts)
@@ -61,9 +61,11 @@ class Revenue:
         scale = self.scale[key]
         units = [int(a.scaleb(scale, EXACT)) for a in amounts]
         self._widen(key, sum(units))
-        plane = self._panes.planes[measure]
-        for unit, column, row in zip(units, columns, rows, strict=True):
-            plane[column, row] += unit
+        self._add(measure, columns, rows, units)
+
+    def _add(self, measure: int, columns: I64, rows: I64, units: list[int]) -> None:
+        amounts = np.array(units, self._panes.planes[measure].dtype)
+        self._panes.add(measure, columns, rows, np.broadcast_to(amounts, rows.shape))
 
     def _measure(self, key: tuple[str, str]) -> int:
         if key not in self.measures:
@@ -77,16 +79,16 @@ class Revenue:
             return
         factor = 10 ** (decimals - self.scale[key])
         self._widen(key, self._largest[key] * (factor - 1))
-        planes, measure = self._panes.planes, self.measures[key]
-        planes[measure] = planes[measure] * factor
+        measure = self.measures[key]
+        self._panes.replace(measure, self._panes.planes[measure] * factor)
         self.scale[key] = decimals
 
     def _widen(self, key: tuple[str, str], more: int) -> None:
         """Keep an upper bound of every cell; go on with unbounded integers before 64 bits overflow."""
         self._largest[key] += more
-        planes, measure = self._panes.planes, self.measures[key]
-        if self._largest[key] >= _SAFE and planes[measure].dtype != object:
-            planes[measure] = planes[measure].astype(object)
+        plane, measure = self._panes.planes[self.measures[key]], self.measures[key]
+        if self._largest[key] >= _SAFE and plane.dtype != object:
+            self._panes.replace(measure, plane.astype(object))
 
     def restore(self, key: tuple[str, str], scale: int, cells: Sequence[tuple[int, int, int]]) -> None:
         """Put back cells (column, row, units of `scale` decimals) of a checkpoint."""
@@ -94,9 +96,9 @@ class Revenue:
         self._rescale(key, scale)
         factor = 10 ** (self.scale[key] - scale)
         self._widen(key, sum(units for _, _, units in cells) * factor)
-        plane = self._panes.planes[measure]
-        for column, row, units in cells:
-            plane[column, row] += units * factor
+        columns, rows, units = (list(some) for some in zip(*cells, strict=True)) if cells else ([], [], [])
+        at, of = np.array(columns, np.int64), np.array(rows, np.int64)
+        self._add(measure, at, of, [one * factor for one in units])
 
     def cells(self, key: tuple[str, str]) -> npt.NDArray[Any]:
         """The plane of a measure, in units of `scale[key]` decimals."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 import numpy as np
 import numpy.typing as npt
@@ -181,20 +182,17 @@ class Shard:
             read = self._revenue_readers[g]
             if read is None:
                 continue
-            by_currency: dict[str, tuple[list[object], list[I64], list[I64]]] = {}
+            by_currency: dict[str, tuple[list[Decimal], list[int]]] = {}
             for i in chosen.tolist():
                 event = events[i]
                 amount = amount_of(event.value if goal.revenue == "value" else read([event])[0])
-                if amount is None:
-                    continue
-                amounts, columns, cells = by_currency.setdefault(
-                    event.currency or goal.default_currency, ([], [], [])
-                )
-                amounts.append(amount)
-                columns.append(column[i])
-                cells.append(rows[:, i])
-            for currency, (amounts, columns, cells) in by_currency.items():
-                self.revenue.add(goal.name, currency, amounts, columns, cells)  # type: ignore[arg-type]
+                if amount is not None:
+                    currency = event.currency or goal.default_currency
+                    amounts, at = by_currency.setdefault(currency, ([], []))
+                    amounts.append(amount)
+                    at.append(i)
+            for currency, (amounts, at) in by_currency.items():
+                self.revenue.add(goal.name, currency, amounts, column[at], rows[:, at])
 
     def evaluate(self, at_ms: int | None = None) -> Counts:
         """What every window holds at an event time not before this partition's own; default: that."""

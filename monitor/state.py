@@ -213,6 +213,5 @@ def _restore_sums(shard: Shard, record: Record) -> None:
         if kind == "revenue":
             shard.revenue.restore((goal, currency), scale, cells)
             continue
-        plane = shard.panes.planes[measure_of[goal]]
-        for column, row, unit in cells:
-            plane[column, row] += unit
+        column, row, unit = np.array(cells, np.int64).reshape(-1, 3).T
+        shard.panes.add(measure_of[goal], column, row, unit)

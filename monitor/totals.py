@@ -6,13 +6,13 @@ partition is missing, of another config, or too far behind to be moved to the co
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 import numpy as np
 import numpy.typing as npt
 
-from monitor.counts import EXACT, Amounts, Counts, decimal_of
+from monitor.counts import EXACT, Amounts, Counts
 from monitor.rules import Dimension, Rules
 from monitor.segments import OTHER, UNKNOWN
 from monitor.snapshot import ALL, GoalCounts, Row, Snapshot, empty_snapshot
@@ -30,6 +30,10 @@ class Totals:
         self._partitions = partitions
         self._latest: dict[int, Counts] = {}
         self._offset: dict[int, int] = {}
+        # Dimension → value → its place in the sums; 0 is the whole.
+        self._place = {d.name: {OTHER: 1 + i} for i, d in enumerate(rules.dimensions)}
+        self._known = 1 + len(rules.dimensions)
+        self._places: dict[int, tuple[list[tuple[str, list[str], list[int]]], npt.NDArray[np.intp]]] = {}
         self._snapshot = empty_snapshot(rules)
         self._fresh = True
 
@@ -95,63 +99,82 @@ class Totals:
         return Snapshot(at / 1000, True, rows)
 
     def _rows(self, moved: Mapping[int, tuple[I64, list[list[Amounts]]]]) -> tuple[Row, ...]:
-        rules = self._rules
-        sums: dict[Segment, I64] = {}
-        money: dict[Segment, list[dict[tuple[str, str], Decimal]]] = {}
+        """The rows of all windows, the whole first, then the values of each dimension."""
+        places = {partition: self._places_of(partition) for partition in moved}
+        windows, measures = (next(iter(moved.values()))[0]).shape[:2]
+        sums = np.zeros((windows, measures, self._known), np.int64)
+        money: dict[tuple[str, str], Money] = {}
         for partition, (cells, amounts) in moved.items():
-            counts = self._latest[partition]
-            segment_of: dict[int, Segment] = {0: (ALL, ALL)}
-            for name, values, numbers in counts.segments:
-                segment_of.update({row: (name, value) for value, row in zip(values, numbers, strict=True)})
-            for row, segment in segment_of.items():
-                part = cells[:, :, row]
-                if segment in sums:
-                    sums[segment] += part
-                else:
-                    sums[segment] = part.copy()
+            place = places[partition]
+            sums[:, :, place] += cells
             for w, of_window in enumerate(amounts):
-                for goal, currency, scale, flat, units in of_window:
-                    for row, unit in zip(flat, units, strict=True):
-                        by_window = money.setdefault(segment_of[row], [{} for _ in rules.windows])
-                        key = (goal, currency)
-                        by_window[w][key] = EXACT.add(
-                            by_window[w].get(key, Decimal(0)), decimal_of(scale, unit)
-                        )
-        for dimension in rules.dimensions:
-            _fold(dimension, self._longest(), sums, money)
-        order = self._order(sums)
+                for goal, currency, scale, rows, units in of_window:
+                    of_goal = money.setdefault((goal, currency), Money(windows, self._known))
+                    of_goal.add(w, place[rows], scale, units)
+        kept: list[tuple[Segment, int]] = [((ALL, ALL), 0)]
+        for dimension in self._rules.dimensions:
+            kept += self._fold(dimension, sums, money)
+        by_place = {place: sums[:, :, place].tolist() for _, place in kept}
         return tuple(
-            self._row(w, segment, sums[segment], money.get(segment))
-            for w in range(len(rules.windows))
-            for segment in order
+            self._row(w, segment, by_place[place][w], {key: m.amount(w, place) for key, m in money.items()})
+            for w in range(windows)
+            for segment, place in kept
         )
 
-    def _longest(self) -> int:
-        windows = self._rules.windows
-        return max(range(len(windows)), key=lambda w: windows[w].length_ms)
+    def _places_of(self, partition: int) -> npt.NDArray[np.intp]:
+        """Place in the sums of each row of a partition's cells: kept until it has other values."""
+        counts = self._latest[partition]
+        held = self._places.get(partition)
+        if held is not None and held[0] == counts.segments:
+            return held[1]
+        place = np.zeros(counts.rows, np.intp)  # row 0 is the whole
+        for name, values, rows in counts.segments:
+            of_value = self._place[name]
+            for value, row in zip(values, rows, strict=True):
+                if value not in of_value:
+                    of_value[value] = self._known
+                    self._known += 1
+                place[row] = of_value[value]
+        self._places[partition] = counts.segments, place
+        return place
 
-    def _order(self, sums: Mapping[Segment, I64]) -> list[Segment]:
-        """The whole first, then the values of each dimension, those with most visitors first."""
-        longest = self._longest()
-        order: list[Segment] = [(ALL, ALL)]
-        for dimension in self._rules.dimensions:
-            values = [s for s, cells in sums.items() if s[0] == dimension.name and cells.any()]
-            order += sorted(values, key=lambda s: (-int(sums[s][longest, 0]), s[1]))
-        return order
+    def _fold(
+        self, dimension: Dimension, sums: I64, money: Mapping[tuple[str, str], Money]
+    ) -> list[tuple[Segment, int]]:
+        """Keep the configured number of values, those with most visitors; the rest goes into `other`, in place.
+
+        Returns:
+            What is kept and its place in the sums, those with most visitors first.
+        """
+        windows = self._rules.windows
+        longest = max(range(len(windows)), key=lambda w: windows[w].length_ms)
+
+        def ranked(of_value: Mapping[str, int]) -> list[tuple[str, int]]:
+            visitors = sums[longest, 0].tolist()
+            live = np.any(sums, axis=(0, 1))
+            there = [(-visitors[place], value, place) for value, place in of_value.items() if live[place]]
+            return [(value, place) for _, value, place in sorted(there)]
+
+        places = self._place[dimension.name]
+        named = ranked({v: place for v, place in places.items() if v not in (UNKNOWN, OTHER)})
+        other, rest = places[OTHER], [place for _, place in named[dimension.max_values :]]
+        sums[:, :, other] += sums[:, :, rest].sum(axis=2)
+        for amounts in money.values():
+            amounts.units[:, other] += amounts.units[:, rest].sum(axis=1)
+        kept = dict(named[: dimension.max_values])
+        kept |= {value: places[value] for value in (UNKNOWN, OTHER) if value in places}
+        return [((dimension.name, value), place) for value, place in ranked(kept)]
 
     def _row(
-        self, w: int, segment: Segment, cells: I64, money: list[dict[tuple[str, str], Decimal]] | None
+        self, w: int, segment: Segment, numbers: list[int], money: Mapping[tuple[str, str], Decimal]
     ) -> Row:
         goals = self._rules.goals
         n = len(goals)
-        numbers = cells[w].tolist()
         counts = {}
         for g, goal in enumerate(goals):
             revenue = {goal.default_currency: Decimal(0)} if goal.revenue else {}
-            if money is not None and goal.revenue:
-                revenue |= {
-                    currency: amount for (name, currency), amount in money[w].items() if name == goal.name
-                }
+            if goal.revenue:
+                revenue |= {c: amount for (name, c), amount in money.items() if name == goal.name and amount}
             counts[goal.name] = GoalCounts(
                 converters=numbers[2 + g],
                 conversions=numbers[2 + n + g],
@@ -161,20 +184,21 @@ class Totals:
         return Row(self._rules.windows[w].name, *segment, numbers[0], numbers[1], counts)
 
 
-def _fold(
-    dimension: Dimension,
-    longest: int,
-    sums: dict[Segment, I64],
-    money: dict[Segment, list[dict[tuple[str, str], Decimal]]],
-) -> None:
-    """Keep the configured number of values, those with most visitors; the rest goes into `other`."""
-    values = [s for s in sums if s[0] == dimension.name and s[1] not in (UNKNOWN, OTHER) and sums[s].any()]
-    values.sort(key=lambda s: (-int(sums[s][longest, 0]), s[1]))
-    other = (dimension.name, OTHER)
-    for segment in values[dimension.max_values :]:
-        sums[other] = sums[other] + sums.pop(segment) if other in sums else sums.pop(segment)
-        if segment in money:
-            into = money.setdefault(other, [{} for _ in money[segment]])
-            for w, of_window in enumerate(money.pop(segment)):
-                for key, amount in of_window.items():
-                    into[w][key] = EXACT.add(into[w].get(key, Decimal(0)), amount)
+class Money:
+    """Amounts of a goal and a currency: `units` (windows, places) of so many decimals, without bound."""
+
+    def __init__(self, windows: int, places: int) -> None:
+        self._scale = 0
+        self.units: npt.NDArray[np.object_] = np.zeros((windows, places), object)
+
+    def add(self, window: int, places: npt.NDArray[np.intp], scale: int, units: Sequence[str]) -> None:
+        """Add amounts of `scale` decimals, in distinct places."""
+        if scale > self._scale:
+            self.units *= 10 ** (scale - self._scale)
+            self._scale = scale
+        factor = 10 ** (self._scale - scale)
+        self.units[window, places] += np.array([int(unit) * factor for unit in units], object)
+
+    def amount(self, window: int, place: int) -> Decimal:
+        """What it is in a window."""
+        return Decimal(self.units[window, place]).scaleb(-self._scale, EXACT)

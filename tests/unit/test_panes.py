@@ -56,15 +56,19 @@ class Counter:
         for window in self.windows:
             start = first_pane_start(window, at)
             assert at - window.length_ms < start + window.pane_ms
-            columns = self.panes.span_columns(start)
-            assert len(set(columns.tolist())) == len(columns)
+            edges = [
+                (start, None),
+                *((start + i * window.pane_ms, start + (i + 1) * window.pane_ms) for i in range(3)),
+            ]
+            spans = self.panes.spans(edges)
             for measure in (0, 1):
-                found = self.panes.planes[measure][columns].sum(axis=0)
-                wanted = np.zeros(self.panes.rows, np.int64)
-                for m, t, r, amount in self.added:
-                    if m == measure and t >= start:
-                        wanted[r] += amount
-                assert found.tolist() == wanted.tolist(), (window.name, at)
+                found = self.panes.sums(measure, spans, self.panes.rows)
+                for (begin, end), of_span in zip(edges, found, strict=True):
+                    wanted = np.zeros(self.panes.rows, np.int64)
+                    for m, t, r, amount in self.added:
+                        if m == measure and t >= begin and (end is None or t < end):
+                            wanted[r] += amount
+                    assert of_span.tolist() == wanted.tolist(), (window.name, at, begin, end)
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
@@ -160,6 +164,8 @@ def test_many_and_few_additions_are_the_same() -> None:
     for i in range(0, 5_000, 500):
         panes.add(few, column[i : i + 500], row[i : i + 500], -1)
     assert np.array_equal(panes.planes[few], panes.planes[many])
+    panes.replace(few, panes.planes[few].copy())
+    assert np.array_equal(panes.whole[few], panes.whole[many])
 
 
 def test_more_rows_keep_what_is_there() -> None:

@@ -25,7 +25,8 @@ def revenue() -> Revenue:
 
 def add(found: Revenue, amounts: list[Decimal], row: int = 0) -> None:
     n = len(amounts)
-    found.add(*KEY, amounts, [np.array([1, 2])] * n, [np.array([row, row])] * n)
+    for column in (1, 2):
+        found.add(*KEY, amounts, np.full(n, column), np.full((1, n), row))
 
 
 @settings(max_examples=80, deadline=None, derandomize=True)
