@@ -22,7 +22,7 @@ I64 = npt.NDArray[np.int64]
 #: How far ahead of its own event time a message can be moved: several publishing intervals.
 AHEAD_MS = 10_000
 #: Version of the message; a reader that meets another one says so.
-VERSION = 1
+VERSION = 2
 #: Goal, currency, decimals, rows, units (as text: they have no bound).
 Amounts = tuple[str, str, int, list[int], list[str]]
 #: Wide enough for any sum of amounts below 10^15 with 18 decimals; never rounds.
@@ -48,8 +48,9 @@ class Counts(msgspec.Struct, array_like=True, frozen=True):
         goals: Names of the goals.
         segments: Per dimension its name, its values, and the row of each.
         rows: How many rows the cells have; row 0 is the whole.
-        cells: int64 (windows, measures, rows) as bytes; measures are visitors, sessions, then converters,
-            conversions and converting sessions of each goal.
+        cells: (windows, measures, rows) as bytes, integers as narrow as they fit; measures are visitors, sessions, then
+            converters, conversions and converting sessions of each goal.
+        width: Bytes of one of these integers.
         amounts: Revenue per window.
         steps: Per window, what its next panes change, one after the other.
     """
@@ -63,12 +64,13 @@ class Counts(msgspec.Struct, array_like=True, frozen=True):
     segments: list[tuple[str, list[str], list[int]]]
     rows: int
     cells: bytes
+    width: int
     amounts: list[list[Amounts]]
     steps: list[list[Step]]
 
     def array(self) -> I64:
         """The cells as a fresh array (windows, measures, rows)."""
-        flat = np.frombuffer(self.cells, np.int64).copy()
+        flat = np.frombuffer(self.cells, f"<i{self.width}").astype(np.int64)
         return flat.reshape(len(self.windows), -1, self.rows)
 
     def at(self, at_ms: int) -> tuple[I64, list[list[Amounts]]] | None:
@@ -121,6 +123,7 @@ def evaluate(shard: Shard, at_ms: int | None) -> Counts:
             where = np.flatnonzero(flat)
             leaving = [(g, c, d, r, [f"-{unit}" for unit in units]) for g, c, d, r, units in money[i]]
             steps[w].append(Step(where.tolist(), (-flat[where]).tolist(), leaving))
+    width = next(w for w in (1, 2, 4, 8) if not cells.size or int(np.abs(cells).max()) < 1 << (8 * w - 1))
     return Counts(
         version=VERSION,
         at_ms=at,
@@ -130,7 +133,8 @@ def evaluate(shard: Shard, at_ms: int | None) -> Counts:
         goals=[g.name for g in rules.goals],
         segments=[(s.dimension.name, s.names, s.row.tolist()) for s in shard.segments],
         rows=rows,
-        cells=cells.tobytes(),
+        cells=cells.astype(f"<i{width}").tobytes(),
+        width=width,
         amounts=amounts,
         steps=steps,
     )
@@ -138,7 +142,7 @@ def evaluate(shard: Shard, at_ms: int | None) -> Counts:
 
 def _amounts(shard: Shard, spans: Spans, rows: int) -> list[list[Amounts]]:
     """Revenue over several spans."""
-    result: list[list[Amounts]] = [[] for _ in spans.whole]
+    result: list[list[Amounts]] = [[] for _ in range(spans.count)]
     for key, scale in shard.revenue.scale.items():
         for i, units in enumerate(shard.panes.sums(shard.revenue.measures[key], spans, rows)):
             where = np.flatnonzero(units)

@@ -58,12 +58,13 @@ class MinuteBook:
         mine = self._partitions.setdefault(partition, _Partition(-1, {}))
         if passed_ms is not None:
             mine.passed_ms = max(mine.passed_ms, passed_ms)
+        news = [told for told in minutes if self.closed is None or told[0] > self.closed]
+        if not news:
+            return
         segment_of: dict[int, Segment] = {0: (ALL, ALL)}
         for name, values, rows in segments:
             segment_of.update({row: (name, value) for value, row in zip(values, rows, strict=True)})
-        for minute, width, cells, numbers_told in minutes:
-            if self.closed is not None and minute <= self.closed:
-                continue
+        for minute, width, cells, numbers_told in news:
             found: Closed = {}
             for flat, number in zip(cells, numbers_told, strict=True):
                 measure, row = divmod(flat, width)

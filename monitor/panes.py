@@ -89,8 +89,10 @@ class Parts:
 class Spans:
     """Several spans of event time, and what is to be added up for each."""
 
-    whole: I64
-    """(spans, tiers) 1 where all of a tier belongs to a span."""
+    count: int
+    """How many."""
+    whole: dict[int, list[int]]
+    """Span → tiers that belong to it as a whole."""
     plus: Parts
     """What is to be added besides."""
     minus: Parts
@@ -223,7 +225,7 @@ class Panes:
 
     def spans(self, edges: Sequence[tuple[int, int | None]]) -> Spans:
         """What is to be added up for spans of event time, from a pane's edge to before another (None: without end)."""
-        whole = np.zeros((len(edges), len(self.tiers) + 1), np.int64)
+        whole: dict[int, list[int]] = {}
         plus: dict[int, list[I64]] = {}
         minus: dict[int, list[I64]] = {}
         for number, (start_ms, end_ms) in enumerate(edges):
@@ -231,11 +233,11 @@ class Panes:
                 inside = self._panes_of(i, start_ms, end_ms)
                 outside = self._panes_of(i, None, start_ms) if end_ms is None else None
                 if outside is not None and len(outside) < len(inside):
-                    whole[number, i] = 1
+                    whole.setdefault(number, []).append(i)
                     minus.setdefault(number, []).append(outside)
                 else:
                     plus.setdefault(number, []).append(inside)
-        return Spans(whole, Parts.joined(plus), Parts.joined(minus))
+        return Spans(len(edges), whole, Parts.joined(plus), Parts.joined(minus))
 
     def _panes_of(self, number: int, start_ms: int | None, end_ms: int | None) -> I64:
         """Columns of a tier's panes from `start_ms` to before `end_ms`, edges of panes; None: all there are."""
@@ -252,7 +254,9 @@ class Panes:
     def sums(self, measure: int, spans: Spans, rows: int) -> Plane:
         """Sums of a measure over spans: (spans, rows), the first rows of the cells."""
         plane, whole = self.planes[measure], self.whole[measure]
-        sums: Plane = spans.whole @ whole[:, :rows]
+        sums = np.zeros((spans.count, rows), whole.dtype)
+        for number, tiers in spans.whole.items():
+            sums[number] = whole[tiers, :rows].sum(axis=0)
         for parts, add in ((spans.plus, np.add), (spans.minus, np.subtract)):
             if parts.of.size:
                 cells = plane[parts.columns, :rows]

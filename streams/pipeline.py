@@ -185,11 +185,13 @@ class Pipeline:
         owned.changed = False
         owned.told_at = counted.at_ms
         minutes = owned.shard.minutes
-        news = sorted(minutes.untold)[:_MINUTES_AT_ONCE]
-        minutes.untold.difference_update(news)
         passed = self._passed(owned, at)
-        if minutes.untold:  # more to come: nothing beyond it may be closed yet
-            passed = min(minutes.untold) * MINUTE_MS
+        # A minute that still runs changes with every batch, and nobody asks for it before it is over.
+        over = sorted(m for m in minutes.untold if passed is not None and (m + 1) * MINUTE_MS <= passed)
+        news, more = over[:_MINUTES_AT_ONCE], over[_MINUTES_AT_ONCE:]
+        minutes.untold.difference_update(news)
+        if more:  # nothing beyond it may be closed yet
+            passed = more[0] * MINUTE_MS
             owned.changed = True
         news_of = minutes.packed(news)
         claim, offset = owned.writer.claim, owned.next_offset
