@@ -39,8 +39,9 @@ _WATCH_S = 2.0
 #: Messages to the brokers may be this large: a dead letter is as large as what a publisher sent.
 _MAX_MESSAGE_BYTES = 16 << 20
 #: What a partition with thousands of segment values tells is above a broker's usual limit of 1 MB, and mostly zeros;
-#: the limit is for what was compressed. Brokers and Java clients of all ages read lz4.
-_COMPRESSION = "lz4"
+#: the limit is for what was compressed. aiokafka compresses lz4 as thoroughly as it can, at 40 times the price of zstd,
+#: which brokers and clients have read since Apache Kafka 2.1.
+_COMPRESSION = "zstd"
 
 
 class ShardTable(faust.Table):  # type: ignore[misc]
