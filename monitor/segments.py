@@ -23,26 +23,12 @@ _TIMES = 4
 _MOST = 60_000
 
 
-class _Numbers(dict[str | None, int]):
-    """Value → number; a value without one gets a provisional number (-2, -3 and so on)."""
-
-    def __init__(self) -> None:
-        super().__init__({None: -1, "": -1})
-        self.provisional: list[str] = []
-
-    def __missing__(self, value: str) -> int:
-        self.provisional.append(value)
-        self[value] = number = -1 - len(self.provisional)
-        return number
-
-
 class Segments:
     """Values of one dimension in one partition.
 
     Attributes:
         names: The value of each number.
-        number: Number of each value, -1 for a value that is not carried; for one without a number a provisional one
-            below -1: it gets its number only when an event that counts carries it, see `settle`.
+        number: Number of each value, -1 for a value that is not carried; a value that is new has none: see `meet`.
         row: int64[numbers], the row of each number in the cells (row 0 is the whole).
         order: int64[numbers], rank of each number's value in code-point order; breaks ties in time.
     """
@@ -51,7 +37,8 @@ class Segments:
         self.dimension = dimension
         self.limit = min(_MOST, max(_LEAST, dimension.max_values * _TIMES)) + 2
         self.names: list[str] = []
-        self.number = _Numbers()
+        self.number: dict[str | None, int] = {None: -1, "": -1}
+        self._provisional: list[str] = []
         self.row: npt.NDArray[np.int64] = np.zeros(0, np.int64)
         self.order: npt.NDArray[np.int64] = np.zeros(0, np.int64)
         self.by_order: npt.NDArray[np.int64] = np.zeros(0, np.int64)
@@ -79,17 +66,25 @@ class Segments:
         self.order = np.empty(len(self.names), np.int64)
         self.order[self.by_order] = np.arange(len(self.names))
 
+    def meet(self, values: Iterable[str | None]) -> None:
+        """Give new values provisional numbers, below -1, until `settle`: which of them count is not known before."""
+        for value in values:
+            if value not in self.number:
+                assert value is not None
+                self._provisional.append(value)
+                self.number[value] = -1 - len(self._provisional)
+
     def settle(self, numbers: npt.NDArray[np.int64], next_row: int) -> int:
         """Give the values of events that count their numbers, in place; what was provisional is forgotten.
 
         Args:
-            numbers: As `number` gave them since the last call, in order of arrival, of the events that count.
+            numbers: As `number` said since the last call, in order of arrival, of the events that count.
             next_row: The first free row of the cells.
 
         Returns:
             The first free row after that: a new value takes one.
         """
-        provisional = self.number.provisional
+        provisional = self._provisional
         if not provisional:
             return next_row
         for value in provisional:

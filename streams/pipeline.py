@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 
 #: How often stage two is told what changed, seconds.
 TICK_S = 0.25
+#: Share of the time that may go into telling what one partition holds: with thousands of values it is told less often.
+_TELLING = 0.01
 #: How often it is told in any case, and the holder of the totals announces itself, seconds.
 REPEAT_S = 5.0
 #: A holder of the totals who hears nothing for so long, not even what he says himself, is cut off, seconds.
@@ -177,10 +179,11 @@ class Pipeline:
                 minutes.forget(self.board.judged_minute)
             if moved:
                 minutes.tell_again()
-            if repeat or owned.changed or self._due(owned, at):
+            if repeat or (now >= owned.tell_after and (owned.changed or self._due(owned, at))):
                 await self._tell_counts(owned, at)
 
     async def _tell_counts(self, owned: OwnedShard, at: int | None) -> None:
+        began = time.monotonic()
         counted = owned.shard.evaluate(at)
         owned.changed = False
         owned.told_at = counted.at_ms
@@ -196,6 +199,7 @@ class Pipeline:
         news_of = minutes.packed(news)
         claim, offset = owned.writer.claim, owned.next_offset
         value = told.encode(claim, counted, offset, passed, news_of, owned.producers, self._holder)
+        owned.tell_after = began + (time.monotonic() - began) / _TELLING
         headers = {OFFSET_HEADER: offset, WATERMARK_HEADER: counted.watermark_ms}
         await self._tell(str(owned.partition).encode(), value, headers)
 

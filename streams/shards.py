@@ -55,6 +55,7 @@ class OwnedShard:
         committed_offset: What this worker committed last; None if that is not what is saved, or not known to be.
         fenced: Another worker has claimed the partition: nothing may be counted, written or told any more.
         changed: Something was counted since stage two was told.
+        tell_after: When (monotonic, seconds) it may be told again.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class OwnedShard:
         self.fenced = False
         self.changed = True
         self.told_at: int | None = None
+        self.tell_after = 0.0
         self.busy = asyncio.Lock()
         self.active_at = time.monotonic()
         #: Who sends: `name/version` → event time of its first event.

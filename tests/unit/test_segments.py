@@ -16,6 +16,7 @@ def fresh(max_values: int = 50) -> Segments:
 
 
 def read(segments: Segments, values: list[str | None]) -> npt.NDArray[np.int64]:
+    segments.meet(values)
     return np.array([segments.number[value] for value in values], np.int64)
 
 
