@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from monitor.duplicates import Remembered
+from monitor.groups import Groups
 from monitor.index import U64
-from monitor.last_seen import Groups
 from monitor.rules import Rules
 
 I64 = npt.NDArray[np.int64]

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from monitor.groups import Groups, Latest
 from monitor.index import U64
 from monitor.panes import Panes
 from monitor.segments import Segments, cells_of
@@ -20,6 +21,7 @@ from monitor.table import PLAIN, Column, Table
 
 I64 = npt.NDArray[np.int64]
 U16 = npt.NDArray[np.uint16]
+Rows = npt.NDArray[np.intp]
 #: Event time of what never happened.
 NEVER = -(1 << 62)
 #: In place of how long ago a value was carried: never.
@@ -28,38 +30,10 @@ NOT_CARRIED = -1
 _RANK_BITS = 16
 
 
-def order_of(keys: U64) -> npt.NDArray[np.intp]:
-    """Positions of keys such that equal ones stand together, in their order of arrival; an eighth of a stable sort.
-
-    The low bits of each key give way to its position, so that plain numbers are sorted. Two keys that are equal but for
-    those bits (hashes hardly ever are) would mix: then they are sorted as they are.
-    """
-    low = np.uint64((1 << len(keys).bit_length()) - 1)
-    places = (keys & ~low) | np.arange(len(keys), dtype=np.uint64)
-    places.sort()
-    order = (places & low).astype(np.intp)
-    ordered = keys[order]
-    near = (ordered[1:] ^ ordered[:-1]) <= low
-    if (near & (ordered[1:] != ordered[:-1])).any():
-        return np.argsort(keys, kind="stable")
-    return order
-
-
-class Latest(NamedTuple):
-    """The latest events of each group of a batch: several where they are of one time."""
-
-    time: I64
-    """Per group, their event time."""
-    events: npt.NDArray[np.intp]
-    """Their positions in the batch, group after group."""
-    starts: I64
-    """Per group, where it begins in `events`."""
-
-
 class Touched(NamedTuple):
     """What became of the visitors (sessions) of a batch, in the order of its groups."""
 
-    rows: npt.NDArray[np.intp]
+    rows: Rows
     """Their rows."""
     last: I64
     """When they were last seen before the batch."""
@@ -69,48 +43,6 @@ class Touched(NamedTuple):
     """(dimensions, groups) how long before `last` the events were that carried these, or `NOT_CARRIED`."""
     seg: U16
     """(dimensions, groups) numbers of their segment values after the batch."""
-
-
-class Groups:
-    """Events of a batch grouped by key: `keys` are distinct, `of_event` names the group of each event."""
-
-    def __init__(self, keys: U64) -> None:
-        self.order = order_of(keys)
-        ordered = keys[self.order]
-        first = np.ones(len(keys), bool)
-        first[1:] = ordered[1:] != ordered[:-1]
-        self.starts = np.flatnonzero(first)
-        self.keys: U64 = ordered[self.starts]
-        self.of_event = np.empty(len(keys), np.intp)
-        self.of_event[self.order] = np.cumsum(first) - 1
-
-    def largest(self, values: I64) -> I64:
-        """The largest value of each group."""
-        result: I64 = np.maximum.reduceat(values[self.order], self.starts)
-        return result
-
-    def latest(self, times: I64) -> Latest:
-        """The latest events of each group."""
-        ordered = times[self.order]
-        time: I64 = np.maximum.reduceat(ordered, self.starts)
-        there = ordered == np.repeat(time, np.diff(self.starts, append=len(ordered)))
-        count = np.add.reduceat(there, self.starts, dtype=np.int64)
-        return Latest(time, self.order[there], np.cumsum(count) - count)
-
-
-def returns(keys: U64, time: I64, after_ms: int) -> npt.NDArray[np.bool_]:
-    """Which events come more than `after_ms` after all earlier-arrived events of their key."""
-    groups = Groups(keys)
-    ordered, group = time[groups.order], groups.of_event[groups.order]
-    # Running maximum within each group: groups are set apart by more than any time.
-    apart = group * (1 << 42)
-    running = np.maximum.accumulate(ordered + apart) - apart
-    gap = np.zeros(len(ordered), bool)
-    gap[1:] = ordered[1:] - running[:-1] > after_ms
-    gap[groups.starts] = False
-    result = np.empty(len(ordered), bool)
-    result[groups.order] = gap
-    return result
 
 
 class LastSeen:
@@ -152,7 +84,7 @@ class LastSeen:
         numbers: I64,
         hit_at: I64,
         hit_goal: I64,
-        inherited: Callable[[npt.NDArray[np.intp]], U16] | None = None,
+        inherited: Callable[[Rows], U16] | None = None,
     ) -> Touched:
         """Count a batch of events.
 
@@ -196,9 +128,7 @@ class LastSeen:
         table.marked[rows] = True
         return Touched(rows, last_a, held, held_lag, seg)
 
-    def as_of(
-        self, groups: Groups, touched: Touched, times: I64, numbers: I64, events: npt.NDArray[np.intp]
-    ) -> U16:
+    def as_of(self, groups: Groups, touched: Touched, times: I64, numbers: I64, events: Rows) -> U16:
         """Values of visitors just after some of their events, in order of arrival; of dimensions that these lack.
 
         Returns:
@@ -236,14 +166,7 @@ class LastSeen:
         return key
 
     def _carried_by_all(
-        self,
-        d: int,
-        latest: Latest,
-        carried: I64,
-        last: I64,
-        behind: npt.NDArray[np.intp],
-        seg: U16,
-        lag: I64,
+        self, d: int, latest: Latest, carried: I64, last: I64, behind: Rows, seg: U16, lag: I64
     ) -> None:
         """Update `seg` and `lag` of a dimension that every event carries: the latest wins, then the greater value.
 
@@ -253,27 +176,17 @@ class LastSeen:
         values = carried[latest.events]
         if len(values) > len(seg):
             values = segments.by_order[np.maximum.reduceat(segments.order[values], latest.starts)]
+        ago, lag[:] = lag[behind], 0
         if behind.size:
-            was, ago = seg[behind], lag[behind]
-            now, now_ago = values[behind], last[behind] - latest.time[behind]
+            was, now, now_ago = seg[behind], values[behind], last[behind] - latest.time[behind]
             greater = segments.order[now] > segments.order[was]
             wins = (ago == NOT_CARRIED) | (now_ago < ago) | ((now_ago == ago) & greater)
             values[behind] = np.where(wins, now, was)
-            lag[:] = 0
             lag[behind] = np.where(wins, now_ago, ago)
-        else:
-            lag[:] = 0
         seg[:] = values
 
     def _carried_by_some(
-        self,
-        d: int,
-        groups: Groups,
-        times: I64,
-        carried: I64,
-        last: tuple[I64, I64],
-        seg: U16,
-        lag: I64,
+        self, d: int, groups: Groups, times: I64, carried: I64, last: tuple[I64, I64], seg: U16, lag: I64
     ) -> None:
         """The same for one that not every event carries; `last` is when each was last seen before and now."""
         segments = self._segments[d]
@@ -336,9 +249,9 @@ class LastSeen:
             before = (last, seg, conv)
             at = np.where(lag == NOT_CARRIED, NEVER, last - lag)
             merged = seg.copy()
-            for d, segments in enumerate(self._segments):
-                rank = segments.order[seg[d]]
-                if (at[d][0], rank[0]) > (at[d][1], rank[1]) and at[d][0] != NEVER:
+            for d in range(len(self._segments)):
+                key = self._key(d, last, lag[d], seg[d])
+                if key[0] > key[1]:
                     merged[d][1], at[d][1] = seg[d][0], at[d][0]
             last = np.array([NEVER, last.max()])
             conv = np.stack([np.full(len(conv), NEVER, np.int64), conv.max(axis=1)], axis=1)
@@ -369,6 +282,6 @@ class LastSeen:
         """
         return self.table.limit(most, before_ms, self._take_out)
 
-    def _take_out(self, rows: npt.NDArray[np.intp]) -> None:
+    def _take_out(self, rows: Rows) -> None:
         last, seg, conv = (self.table.read(name, rows) for name in ("last", "seg", "conv"))
         self._move((last, seg, conv), (np.full_like(last, NEVER), seg, np.full_like(conv, NEVER)))

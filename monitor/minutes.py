@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from monitor.last_seen import Groups, Touched
+from monitor.groups import Groups
+from monitor.last_seen import Touched
 from monitor.segments import Segments, cells_of
 from monitor.table import Table
 

@@ -18,7 +18,8 @@ from monitor.batch import Batch, BatchReader, EventLike, Reading, mix, text_read
 from monitor.bounds import SESSIONS_PER_VISITOR, Bounds
 from monitor.counts import Counts, evaluate
 from monitor.duplicates import Remembered
-from monitor.last_seen import NEVER, Groups, LastSeen, returns
+from monitor.groups import Groups, returns
+from monitor.last_seen import NEVER, LastSeen
 from monitor.minutes import Minutes
 from monitor.panes import Panes
 from monitor.revenue import Revenue, amount_of

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.last_seen import Groups, order_of
+from monitor.groups import Groups, order_of
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
