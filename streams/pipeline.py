@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 #: How often stage two is told what changed, seconds.
 TICK_S = 0.25
-#: Share of the time that may go into telling what one partition holds: with thousands of values it is told less often.
+#: Share of a core that may go into telling what one partition holds: with thousands of values it is told less often.
 _TELLING = 0.01
 #: How often it is told in any case, and the holder of the totals announces itself, seconds.
 REPEAT_S = 5.0
@@ -183,7 +183,7 @@ class Pipeline:
                 await self._tell_counts(owned, at)
 
     async def _tell_counts(self, owned: OwnedShard, at: int | None) -> None:
-        began = time.monotonic()
+        began = time.thread_time()
         counted = owned.shard.evaluate(at)
         owned.changed = False
         owned.told_at = counted.at_ms
@@ -199,7 +199,7 @@ class Pipeline:
         news_of = minutes.packed(news)
         claim, offset = owned.writer.claim, owned.next_offset
         value = told.encode(claim, counted, offset, passed, news_of, owned.producers, self._holder)
-        owned.tell_after = began + (time.monotonic() - began) / _TELLING
+        owned.tell_after = time.monotonic() + (time.thread_time() - began) / _TELLING
         headers = {OFFSET_HEADER: offset, WATERMARK_HEADER: counted.watermark_ms}
         await self._tell(str(owned.partition).encode(), value, headers)
 
