@@ -12,6 +12,7 @@ import sys
 import termios
 from collections.abc import AsyncIterator
 from fcntl import ioctl
+from pathlib import Path
 
 import aiohttp
 import orjson
@@ -99,6 +100,8 @@ class Terminal:
     def _read(self) -> None:
         try:
             self._raw += os.read(self._ours, 65_536)
+        except BlockingIOError:  # woken for nothing; who stops reading here lets `top` wait for ever
+            return
         except OSError:  # its end is closed
             asyncio.get_running_loop().remove_reader(self._ours)
 
@@ -119,8 +122,13 @@ class Terminal:
         os.write(self._ours, keys.encode())
 
     async def ended(self) -> int:
-        async with asyncio.timeout(10):
-            return await self.process.wait()
+        try:
+            async with asyncio.timeout(10):
+                return await self.process.wait()
+        except TimeoutError:
+            waits = Path(f"/proc/{self.process.pid}/wchan")
+            where = waits.read_text() if waits.exists() else "?"
+            pytest.fail(f"top has not ended, it waits in {where}; drawn since: {self.text[-500:]!r}")
 
 
 async def test_follows_the_shop_and_takes_keys(worker: Served) -> None:
