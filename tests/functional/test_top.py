@@ -7,6 +7,7 @@ import contextlib
 import os
 import pty
 import re
+import signal
 import struct
 import sys
 import termios
@@ -65,6 +66,12 @@ async def run(*arguments: str) -> tuple[int, str, str]:
     return process.returncode, out.decode(), err.decode()
 
 
+def _as_a_shell_does(terminal: int) -> None:
+    """Make Ctrl-C a signal, and one that is heeded: who runs tests in the background of a script has it ignored."""
+    ioctl(terminal, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal:
     """A pseudo-terminal of 110 × 40 characters with `top` in it."""
 
@@ -83,7 +90,7 @@ class Terminal:
             stderr=theirs,
             env=os.environ | {"TERM": "xterm"},
             start_new_session=True,
-            preexec_fn=lambda: ioctl(theirs, termios.TIOCSCTTY, 0),  # so that Ctrl-C is a signal
+            preexec_fn=lambda: _as_a_shell_does(theirs),
         )
         os.close(theirs)
         os.set_blocking(self._ours, False)
