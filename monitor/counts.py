@@ -123,7 +123,8 @@ def evaluate(shard: Shard, at_ms: int | None) -> Counts:
             where = np.flatnonzero(flat)
             leaving = [(g, c, d, r, [f"-{unit}" for unit in units]) for g, c, d, r, units in money[i]]
             steps[w].append(Step(where.tolist(), (-flat[where]).tolist(), leaving))
-    width = next(w for w in (1, 2, 4, 8) if not cells.size or int(np.abs(cells).max()) < 1 << (8 * w - 1))
+    largest = int(np.abs(cells).max(initial=0))
+    width = next(w for w in (1, 2, 4, 8) if largest < 1 << (8 * w - 1))
     return Counts(
         version=VERSION,
         at_ms=at,

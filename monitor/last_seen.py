@@ -75,6 +75,7 @@ class LastSeen:
                 **(more_columns or {}),
             },
             aged_by="last",
+            relative=("lag",),
         )
 
     def touch(
@@ -258,6 +259,7 @@ class LastSeen:
             self._move(before, (last, merged, conv))
             columns["last"][pair] = last
             columns["seg"][:, row_t] = merged[:, 1]
+            columns["lag"][:, row_s] = NOT_CARRIED
             columns["lag"][:, row_t] = np.where(at[:, 1] == NEVER, NOT_CARRIED, last[1] - at[:, 1])
             columns["conv"][:, pair] = conv
             self.table.marked[pair] = True

@@ -77,13 +77,16 @@ class MinuteBook:
         """The minutes that are over everywhere, in order, each with the sum over all partitions."""
         if len(self._partitions) < self._wanted:
             return
-        passed = min(p.passed_ms for p in self._partitions.values()) - self._lateness_ms
-        last = passed // MINUTE_MS - 1
+        earliest = min(p.passed_ms for p in self._partitions.values())
+        if earliest < 0:
+            return  # a partition that counts nothing yet may begin with any minute
+        last = (earliest - self._lateness_ms) // MINUTE_MS - 1
         if self.closed is None:
-            first = min((m for p in self._partitions.values() for m in p.minutes), default=None)
-            if first is None:
+            # Counting began in its middle, so it is not judged. That of a partition may still run: then it is not told.
+            told = [m for p in self._partitions.values() for m in p.minutes]
+            if not told:
                 return
-            self.closed = first  # counting began in its middle: it is not judged
+            self.closed = min(earliest // MINUTE_MS, *told)
         for minute in range(self.closed + 1, min(last, self.closed + at_most) + 1):
             total: Closed = {(ALL, ALL): np.zeros(self._measures, np.int64)}
             for p in self._partitions.values():

@@ -28,10 +28,13 @@ _ROWS = 16
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """Cells of one length. `first`: number of its first column; `count`: how many columns it cycles through."""
+    """Cells of one length, for several windows, the longest last.
+
+    `first`: number of its first column; `count`: how many columns it cycles through.
+    """
 
     pane_ms: int
-    window: Window
+    windows: tuple[Window, ...]
     first: int
     count: int
 
@@ -46,13 +49,16 @@ def tiers_of(windows: Sequence[Window], max_ahead_ms: int) -> tuple[Tier, ...]:
     panes = [math.gcd(*(w.pane_ms for w in ordered[i:])) for i in range(len(ordered))]
     tiers: list[Tier] = []
     first = 0
+    covered: list[Window] = []
     for i, window in enumerate(ordered):
+        covered.append(window)
         last = i + 1 == len(ordered)
         if not last and panes[i + 1] == panes[i]:
             continue  # the next window's tier is as fine: let it cover these ages too
         span = window.length_ms + (0 if last else panes[i + 1]) + (0 if tiers else max_ahead_ms)
         count = -(-span // panes[i]) + 3
-        tiers.append(Tier(panes[i], window, first, count))
+        tiers.append(Tier(panes[i], tuple(covered), first, count))
+        covered = []
         first += count
     return tuple(tiers)
 
@@ -191,7 +197,8 @@ class Panes:
             return
         before = self._oldest.copy()
         for i, tier in enumerate(self.tiers):
-            start = first_pane_start(tier.window, clock_ms)
+            # One with shorter panes may begin earlier than a longer one.
+            start = min(first_pane_start(window, clock_ms) for window in tier.windows)
             if i:  # a longer window with longer panes may begin later than a shorter one
                 start = min(start, int(self._oldest[i - 1]))
             coarser = self.tiers[i + 1].pane_ms if i + 1 < len(self.tiers) else 1

@@ -241,4 +241,6 @@ class Shard:
             self.admission.event_ids,
             self.transactions,
         )
-        return sum(t.table.nbytes for t in tables) + sum(plane.nbytes for plane in self.panes.planes)
+        return sum(t.table.nbytes for t in tables) + sum(
+            array.nbytes for array in (*self.panes.planes, *self.panes.whole)
+        )

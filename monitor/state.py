@@ -125,7 +125,7 @@ def _sums(shard: Shard) -> list[Sum]:
     ]
     sums: list[Sum] = []
     for kind, goal, currency, scale, plane in measures:
-        column, row = np.nonzero(plane)
+        column, row = np.nonzero(plane[: shard.panes.columns])
         units = [str(u) for u in plane[column, row].tolist()]
         sums.append((kind, goal, currency, scale, starts[column].tolist(), row.tolist(), units))
     return sums

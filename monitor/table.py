@@ -6,7 +6,7 @@ A row is changed in place and marked; a checkpoint takes the marked rows (`chang
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -35,15 +35,18 @@ class Table:
         forgotten: Rows up to this mark were forgotten to stay within a limit; None: none ever were.
     """
 
-    def __init__(self, schema: Mapping[str, Column], aged_by: str = "") -> None:
+    def __init__(
+        self, schema: Mapping[str, Column], aged_by: str = "", relative: Collection[str] = ()
+    ) -> None:
         """An empty table.
 
         Args:
             schema: The columns.
             aged_by: The column (plain, event time in ms) that says how old a row is; needed for a limit.
+            relative: Columns that say how long before that something was; below 0 it never was.
         """
         self._schema = dict(schema)
-        self._aged_by = aged_by
+        self._aged_by, self._relative = aged_by, frozenset(relative)
         self.forgotten: Mark | None = None
         self._index = HashIndex()
         self.size = 0
@@ -215,6 +218,7 @@ class Table:
         if not n:
             return
         rows = self.rows_of(np.frombuffer(parts["key"], np.uint64))
+        age = self.columns[self._aged_by][rows] if self._aged_by else np.zeros(len(rows), np.int64)
         for name, (dtype, labels, _) in self._schema.items():
             for i, label in enumerate(labels):
                 column = self.columns[name] if labels == PLAIN else self.columns[name][i]
@@ -222,6 +226,10 @@ class Table:
                 if (data := parts.get(place)) is not None:
                     values = np.frombuffer(data, dtype)
                     column[rows] = translate[place][values] if place in translate else values
+                elif name in self._relative:
+                    held = column[rows]
+                    aged = np.frombuffer(parts[f"{self._aged_by}/"], np.int64) - age
+                    column[rows] = np.where(held < 0, held, held + aged)
 
     @property
     def nbytes(self) -> int:

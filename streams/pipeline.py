@@ -44,6 +44,8 @@ log = logging.getLogger(__name__)
 TICK_S = 0.25
 #: Share of a core that may go into telling what one partition holds: with thousands of values it is told less often.
 _TELLING = 0.01
+#: But at least as often as this, seconds: a short window cannot be moved far ahead (`Counts.at`).
+_LONGEST_PAUSE_S = 1.0
 #: How often it is told in any case, and the holder of the totals announces itself, seconds.
 REPEAT_S = 5.0
 #: A holder of the totals who hears nothing for so long, not even what he says himself, is cut off, seconds.
@@ -189,6 +191,8 @@ class Pipeline:
         owned.told_at = counted.at_ms
         minutes = owned.shard.minutes
         passed = self._passed(owned, at)
+        if passed is not None and owned.passed_ms is not None:
+            passed = max(passed, owned.passed_ms)  # who was idle said how far the others were: that stands
         # A minute that still runs changes with every batch, and nobody asks for it before it is over.
         over = sorted(m for m in minutes.untold if passed is not None and (m + 1) * MINUTE_MS <= passed)
         news, more = over[:_MINUTES_AT_ONCE], over[_MINUTES_AT_ONCE:]
@@ -196,20 +200,29 @@ class Pipeline:
         if more:  # nothing beyond it may be closed yet
             passed = more[0] * MINUTE_MS
             owned.changed = True
+        owned.passed_ms = passed
         news_of = minutes.packed(news)
         claim, offset = owned.writer.claim, owned.next_offset
         value = told.encode(claim, counted, offset, passed, news_of, owned.producers, self._holder)
-        owned.tell_after = time.monotonic() + (time.thread_time() - began) / _TELLING
+        pause = min((time.thread_time() - began) / _TELLING, _LONGEST_PAUSE_S)
+        owned.tell_after = time.monotonic() + pause
         headers = {OFFSET_HEADER: offset, WATERMARK_HEADER: counted.watermark_ms}
         await self._tell(str(owned.partition).encode(), value, headers)
 
     def _passed(self, owned: OwnedShard, at: int | None) -> int | None:
         """How far event time is on a partition; one that has nothing to read goes with the others."""
         watermark = owned.shard.watermark_ms
-        idle = (time.monotonic() - owned.active_at) * 1000 >= self.rules.idle_after_ms
-        if idle and not owned.lag and at is not None:
+        if self.rules.clock == "wall" and watermark is not None:
+            # Whose clock runs ahead must not close a minute in which the others still are.
+            watermark = min(watermark, int(time.time() * 1000))
+        if self._idle_since(owned.active_at) and not owned.lag and at is not None:
             return at if watermark is None else max(at, watermark)
         return watermark
+
+    def _idle_since(self, moment: float) -> bool:
+        """Whether nothing came since then (monotonic, seconds) although long enough it could have."""
+        idle_s = time.monotonic() - max(moment, self.shards.taken_at)
+        return idle_s * 1000 >= self.rules.idle_after_ms and self.ready()[0]
 
     def _event_time(self) -> int | None:
         """The common event time: the latest counted anywhere; the wall clock once nothing comes any more."""
@@ -217,8 +230,7 @@ class Pipeline:
         if self.rules.clock == "event" or watermark is None:
             return watermark
         now = int(time.time() * 1000)
-        idle = (time.monotonic() - self._moved_at) * 1000 >= self.rules.idle_after_ms
-        if idle and not any(owned.lag for owned in self.shards.owned.values()):
+        if self._idle_since(self._moved_at) and not any(owned.lag for owned in self.shards.owned.values()):
             return max(watermark, now) if watermark <= now else now
         return min(watermark, now)
 

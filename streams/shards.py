@@ -56,6 +56,7 @@ class OwnedShard:
         fenced: Another worker has claimed the partition: nothing may be counted, written or told any more.
         changed: Something was counted since stage two was told.
         tell_after: When (monotonic, seconds) it may be told again.
+        passed_ms: The furthest event time that it was told to have passed.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class OwnedShard:
         self.changed = True
         self.told_at: int | None = None
         self.tell_after = 0.0
+        self.passed_ms: int | None = None
         self.busy = asyncio.Lock()
         self.active_at = time.monotonic()
         #: Who sends: `name/version` → event time of its first event.
@@ -124,6 +126,8 @@ class Shards:
         #: Offsets to commit of batched topics that have no state (`rekey`).
         self.forwarded: dict[TP, int] = {}
         self.app: Any = None
+        #: When (monotonic, seconds) partitions were taken over last: what waits in them comes only after that.
+        self.taken_at = time.monotonic()
 
     def ledger(self, partition: int) -> Ledger:
         """The reader of a partition's changelog, as far as it was read."""
@@ -141,6 +145,7 @@ class Shards:
                 self.counters.forget_partitions([partition])
         for partition in sorted(wanted):
             await until_done(f"taking partition {partition} over", partial(self._take_over, partition))
+        self.taken_at = time.monotonic()
 
     async def _take_over(self, partition: int) -> None:
         owned = self.owned.get(partition)

@@ -212,3 +212,22 @@ def test_who_returns_is_known_whatever_the_batches(events: list[Any]) -> None:
     for cuts in ((), (1,), (2,), (1, 2)):
         found = oracle.table(product.rows(SHORT, [shown], cuts=cuts))
         assert found == oracle.table(oracle.rows(SHORT, [shown])), cuts
+
+
+def test_a_dimension_that_was_away_for_a_while_is_no_younger_for_it() -> None:
+    """What is known of it stays as old as it is: a late event with a later value wins."""
+    of_visitor = {"event": "page_view", "visitor_id": "v"}
+    without = {**KEYS, "dimensions": {"device": {}}, "allowed_lateness": "290s"}
+    keys = {**KEYS, "allowed_lateness": "290s"}
+    first = product.Partition(keys)
+    first.apply([of_visitor | {"timestamp": NOON, "country": "DE", "device": "m"}])
+    records = [state.delta(first.shard)]
+    second = product.Partition(without)
+    second.shard = load(records, without)
+    second.apply([of_visitor | {"timestamp": NOON + 200_000, "device": "m"}])
+    records.append(state.delta(second.shard))
+    third = product.Partition(keys)
+    third.shard = load(records, keys)
+    third.apply([of_visitor | {"timestamp": NOON + 100_000, "country": "FR"}])
+    countries = {r.value: r.visitors for r in product.total(keys, [third]) if r.dimension == "country"}
+    assert countries == {"FR": 1}
