@@ -30,7 +30,7 @@ What was measured:
 * **After an outage**: as many events as ten minutes at half load would bring, up to {outage:,}, wait when the worker
   starts; its rate ÷ the rate of the first line, which has fewer live visitors.
 * **A hot partition**: four of five events go to one partition; marked events go to the others.
-* **A flood of visitors**: ten million visitors with an event each within 20 hours, under the default limits.
+* **A flood of visitors**: fifteen million visitors with an event each within 20 hours, under the default limits.
 * **Growth**: decoding and counting alone, in batches of 10,000, of visitors who live already; each case in a
   process of its own, in turn, so that disturbances fall on all alike.
 
