@@ -20,14 +20,24 @@ from monitor.segments import Segments, cells_of
 from monitor.table import PLAIN, Column, Table
 
 I64 = npt.NDArray[np.int64]
+I32 = npt.NDArray[np.int32]
 U16 = npt.NDArray[np.uint16]
 Rows = npt.NDArray[np.intp]
 #: Event time of what never happened.
 NEVER = -(1 << 62)
 #: In place of how long ago a value was carried: never.
 NOT_CARRIED = -1
+#: The longest lag, 24 days; one that is longer is as behind whatever still comes, as no event is so late.
+_LONGEST_AGO = (1 << 31) - 1
 #: Bits for the rank of a value beside its time in one comparable number.
 _RANK_BITS = 16
+_RANKS = (1 << _RANK_BITS) - 1
+
+
+def _ago(last: I64, at: I64) -> I64:
+    """How long before `last` that was, as a column `lag` has it."""
+    ago: I64 = np.minimum(last - at, _LONGEST_AGO)
+    return ago
 
 
 class Touched(NamedTuple):
@@ -39,7 +49,7 @@ class Touched(NamedTuple):
     """When they were last seen before the batch."""
     held: U16
     """(dimensions, groups) numbers of their segment values before the batch."""
-    held_lag: I64
+    held_lag: I32
     """(dimensions, groups) how long before `last` the events were that carried these, or `NOT_CARRIED`."""
     seg: U16
     """(dimensions, groups) numbers of their segment values after the batch."""
@@ -70,7 +80,7 @@ class LastSeen:
             {
                 "last": ("i8", PLAIN, NEVER),
                 "seg": ("u2", names, 0),
-                "lag": ("i8", names, NOT_CARRIED),
+                "lag": ("i4", names, NOT_CARRIED),
                 "conv": ("i8", tuple(goals), NEVER),
                 **(more_columns or {}),
             },
@@ -100,23 +110,25 @@ class LastSeen:
         table = self.table
         rows = table.rows_of(groups.keys).astype(np.intp)
         last_a, seg_a, lag_a, conv_a = (table.read(name, rows) for name in ("last", "seg", "lag", "conv"))
-        seg, lag, conv = seg_a.copy(), lag_a.copy(), conv_a.copy()
+        held, held_lag, conv = seg_a, lag_a, conv_a.copy()
         # Never seen, or so long ago that he counts as new: the first of these events shows it, as a later one that
         # returned after so long would begin a round of its own.
         fresh = np.flatnonzero(times[groups.order[groups.starts]] - last_a > self._retention_ms)
         if fresh.size:
-            seg[:, fresh] = 0 if inherited is None else inherited(fresh)
-            lag[:, fresh] = NOT_CARRIED
+            held, held_lag = seg_a.copy(), lag_a.copy()
+            held[:, fresh] = 0 if inherited is None else inherited(fresh)
+            held_lag[:, fresh] = NOT_CARRIED
             conv[:, fresh] = NEVER
-        held, held_lag = seg.copy(), lag.copy()
+        seg, lag = np.empty_like(held), np.empty_like(held_lag)
         latest = groups.latest(times)
         last = np.maximum(last_a, latest.time)
         behind = np.flatnonzero(latest.time <= last_a)
         for d, carried in enumerate(numbers):
+            had = held[d], held_lag[d]
             if carried.min() >= 0:
-                self._carried_by_all(d, latest, carried, last, behind, seg[d], lag[d])
+                seg[d], lag[d] = self._carried_by_all(d, latest, carried, last, behind, had)
             else:
-                self._carried_by_some(d, groups, times, carried, (last_a, last), seg[d], lag[d])
+                seg[d], lag[d] = self._carried_by_some(d, groups, times, carried, (last_a, last), had)
         if len(hit_at):
             cell = hit_goal * len(rows) + groups.of_event[hit_at]
             np.maximum.at(conv.reshape(-1), cell, times[hit_at])
@@ -154,50 +166,50 @@ class LastSeen:
             distinct, small = np.unique(key, return_inverse=True)
             apart = who * len(distinct)
             newest = distinct[np.maximum.accumulate(small + apart) - apart]
-            value = segments.by_order[np.maximum(newest, 0) & ((1 << _RANK_BITS) - 1)]
+            value = segments.by_order[np.maximum(newest, 0) & _RANKS]
             after = np.zeros(len(times), np.uint16)
             after[happened] = np.where(newest < 0, touched.held[d][who], value)
             found[d][lacking] = after[events[lacking]]
         return found
 
-    def _key(self, d: int, last: I64, lag: I64, seg: U16) -> I64:
+    def _key(self, d: int, last: I64, lag: I32, seg: U16) -> I64:
         """Held values as one number each: the later wins, then the greater; -1 for what was never carried."""
         rank = self._segments[d].order[seg]
         key: I64 = np.where(lag == NOT_CARRIED, -1, (last - lag) << _RANK_BITS | rank)
         return key
 
     def _carried_by_all(
-        self, d: int, latest: Latest, carried: I64, last: I64, behind: Rows, seg: U16, lag: I64
-    ) -> None:
-        """Update `seg` and `lag` of a dimension that every event carries: the latest wins, then the greater value.
+        self, d: int, latest: Latest, carried: I64, last: I64, behind: Rows, held: tuple[U16, I32]
+    ) -> tuple[I64, I32]:
+        """Values and lags now of a dimension that every event carries: the latest wins, then the greater value.
 
-        `behind` are the groups whose latest event is not later than what was seen of them before.
+        `last` is when each was last seen now, `held` what they had; of those `behind` no event is later than before.
         """
         segments = self._segments[d]
         values = carried[latest.events]
-        if len(values) > len(seg):
+        if len(values) > len(last):
             values = segments.by_order[np.maximum.reduceat(segments.order[values], latest.starts)]
-        ago, lag[:] = lag[behind], 0
-        if behind.size:
-            was, now, now_ago = seg[behind], values[behind], last[behind] - latest.time[behind]
-            greater = segments.order[now] > segments.order[was]
-            wins = (ago == NOT_CARRIED) | (now_ago < ago) | ((now_ago == ago) & greater)
-            values[behind] = np.where(wins, now, was)
-            lag[behind] = np.where(wins, now_ago, ago)
-        seg[:] = values
+        lag = np.zeros(len(last), np.int32)
+        was, ago = (column[behind] for column in held)
+        now, now_ago = values[behind], last[behind] - latest.time[behind]
+        greater = segments.order[now] > segments.order[was]
+        wins = (ago == NOT_CARRIED) | (now_ago < ago) | ((now_ago == ago) & greater)
+        values[behind] = np.where(wins, now, was)
+        lag[behind] = np.where(wins, now_ago, ago)
+        return values, lag
 
     def _carried_by_some(
-        self, d: int, groups: Groups, times: I64, carried: I64, last: tuple[I64, I64], seg: U16, lag: I64
-    ) -> None:
+        self, d: int, groups: Groups, times: I64, carried: I64, last: tuple[I64, I64], held: tuple[U16, I32]
+    ) -> tuple[I64, I64]:
         """The same for one that not every event carries; `last` is when each was last seen before and now."""
         segments = self._segments[d]
+        seg, lag = held
         key = np.where(carried >= 0, times << _RANK_BITS | segments.order[carried], -1)
         newest = groups.largest(key)
-        held = self._key(d, last[0], lag, seg)
-        wins = newest > held
-        seg[wins] = segments.by_order[newest[wins] & ((1 << _RANK_BITS) - 1)]
-        newest = np.maximum(newest, held)
-        lag[:] = np.where(newest < 0, NOT_CARRIED, last[1] - (newest >> _RANK_BITS))
+        was = self._key(d, last[0], lag, seg)
+        values = np.where(newest > was, segments.by_order[np.maximum(newest, 0) & _RANKS], seg)
+        newest = np.maximum(newest, was)
+        return values, np.where(newest < 0, NOT_CARRIED, _ago(last[1], newest >> _RANK_BITS))
 
     def _move(self, before: tuple[I64, U16, I64], after: tuple[I64, U16, I64]) -> None:
         (last_a, seg_a, conv_a), (last_b, seg_b, conv_b) = before, after
@@ -232,8 +244,7 @@ class LastSeen:
 
     def place_all(self) -> None:
         """Put every row into the (empty) cells: after a restore."""
-        n = self.table.size
-        columns = self.table.columns
+        n, columns = self.table.size, self.table.columns
         last, seg, conv = columns["last"][:n], columns["seg"][:, :n], columns["conv"][:, :n]
         nowhere = np.full(n, NEVER, np.int64)
         self._move((nowhere, seg, np.full((len(self.converted), n), NEVER, np.int64)), (last, seg, conv))
@@ -260,7 +271,7 @@ class LastSeen:
             columns["last"][pair] = last
             columns["seg"][:, row_t] = merged[:, 1]
             columns["lag"][:, row_s] = NOT_CARRIED
-            columns["lag"][:, row_t] = np.where(at[:, 1] == NEVER, NOT_CARRIED, last[1] - at[:, 1])
+            columns["lag"][:, row_t] = np.where(at[:, 1] == NEVER, NOT_CARRIED, _ago(last[1], at[:, 1]))
             columns["conv"][:, pair] = conv
             self.table.marked[pair] = True
 

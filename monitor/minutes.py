@@ -21,6 +21,8 @@ U16 = npt.NDArray[np.uint16]
 MINUTE_MS = 60_000
 #: Which of the latest minutes a visitor was seen in is a bit mask; later than that a minute cannot be told apart.
 _REMEMBERED = 64
+#: In place of the latest minute of a visitor who was seen in none.
+NO_MINUTE = -(1 << 30)
 #: Minutes kept for a stage two that is not there: a week. Beyond it the oldest are dropped.
 KEPT = 10_080
 #: Minute (of the epoch), flat cell numbers (measure × rows + row), values; and how many rows that was.
@@ -130,7 +132,7 @@ class Minutes:
         """Count pairs of a visitor (position in `rows`) and a minute that were not counted yet."""
         latest, seen = visitors.read("minute", rows), visitors.read("seen", rows)
         newest = latest.copy()
-        np.maximum.at(newest, who, when)
+        np.maximum.at(newest, who, when.astype(np.int32))
         shift = np.minimum(newest - latest, _REMEMBERED).astype(np.uint64)
         seen = np.where(
             shift < _REMEMBERED, seen << np.minimum(shift, np.uint64(_REMEMBERED - 1)), np.uint64(0)

@@ -6,6 +6,7 @@ stage two can choose the largest over all partitions; only what is beyond that b
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -56,6 +57,7 @@ class Segments:
         return np.array([self.number[name] for name in names], np.int64)
 
     def _add(self, name: str, row: int) -> int:
+        name = sys.intern(name)  # as events have it: found without a comparison
         self.number[name] = len(self.names)
         self.names.append(name)
         self.row = np.append(self.row, np.int64(row))

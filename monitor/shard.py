@@ -19,8 +19,8 @@ from monitor.bounds import SESSIONS_PER_VISITOR, Bounds
 from monitor.counts import Counts, evaluate
 from monitor.duplicates import Remembered
 from monitor.groups import Groups, returns
-from monitor.last_seen import NEVER, LastSeen
-from monitor.minutes import Minutes
+from monitor.last_seen import LastSeen
+from monitor.minutes import NO_MINUTE, Minutes
 from monitor.panes import Panes
 from monitor.revenue import Revenue, amount_of
 from monitor.rules import Rules
@@ -56,7 +56,7 @@ class Shard:
         self.next_row = 1  # row 0 of the cells is the whole
         for segments in self.segments:
             self.next_row = segments.restore([UNKNOWN, OTHER], self.next_row)
-        by_minute: dict[str, Column] = {"minute": ("i8", PLAIN, NEVER), "seen": ("u8", PLAIN, 0)}
+        by_minute: dict[str, Column] = {"minute": ("i4", PLAIN, NO_MINUTE), "seen": ("u8", PLAIN, 0)}
         self.visitors = LastSeen(self.panes, self.segments, goals, rules.longest_window_ms, by_minute)
         self.sessions = LastSeen(self.panes, self.segments, goals, rules.longest_window_ms)
         self.conversions = [self.panes.add_measure(np.int32) for _ in goals]

@@ -20,7 +20,7 @@ from monitor.shard import Shard
 from monitor.table import Mark, Table
 
 #: Version of the records. Another one is refused with both versions named.
-VERSION = 5
+VERSION = 6
 #: Into how many slices a shard is cut; a power of two.
 SLICES = 64
 #: While records are read, forgotten rows that they bring back are dropped once there are so many, and a quarter.

@@ -229,7 +229,8 @@ class Table:
                 elif name in self._relative:
                     held = column[rows]
                     aged = np.frombuffer(parts[f"{self._aged_by}/"], np.int64) - age
-                    column[rows] = np.where(held < 0, held, held + aged)
+                    most = np.iinfo(column.dtype).max
+                    column[rows] = np.where(held < 0, held, np.minimum(held + aged, most))
 
     @property
     def nbytes(self) -> int:

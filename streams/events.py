@@ -17,7 +17,9 @@ from typing import Annotated
 import msgspec
 
 from monitor.currencies import CURRENCIES
+from monitor.fields import TEXT_FIELDS
 from monitor.rules import Rules
+from streams.interning import Interning
 
 #: Reasons of rejection, in the order of the contract.
 REASONS = (
@@ -75,6 +77,9 @@ class Event(msgspec.Struct, gc=False):
     properties: dict[str, Scalar] | None = None
 
 
+_decode = msgspec.json.Decoder(Event, strict=True).decode
+
+
 @dataclass(frozen=True, slots=True)
 class Rejected:
     """A message that cannot be counted.
@@ -106,7 +111,8 @@ class Decoder:
         self._properties = tuple(
             d.field.removeprefix("properties.") for d in rules.dimensions if d.field.startswith("properties.")
         )
-        self._decode = msgspec.json.Decoder(Event, strict=True).decode
+        repeated = {"event", *(d.field for d in rules.dimensions if d.field in TEXT_FIELDS)}
+        self._interning = Interning(Event, sorted(repeated))
         self._known_names: set[str] = set()
 
     def decode(self, values: Sequence[bytes | None], now_ms: int) -> Decoded:
@@ -119,11 +125,13 @@ class Decoder:
         try:
             if max(map(len, values), default=0) > MAX_EVENT_BYTES:  # type: ignore[arg-type]
                 return self._one_by_one(values, now_ms)
-            decode = self._decode
-            events = [decode(value) for value in values]  # type: ignore[arg-type]
+            decode = self._interning.decode
+            events: list[Event] = [decode(value) for value in values]  # type: ignore[arg-type]
         except (TypeError, ValueError, RecursionError):
             return self._one_by_one(values, now_ms)
         if self._all_good(events, now_ms):
+            if self._interning.learning > 0:
+                self._interning.met(events)
             return Decoded(events, [])
         return self._one_by_one(values, now_ms)
 
@@ -154,6 +162,7 @@ class Decoder:
                 events.append(result)
             else:
                 rejected.append(Rejected(position, *result))
+        self._interning.met(events)
         return Decoded(events, rejected)
 
     def _one(self, value: bytes | None, now_ms: int) -> Event | tuple[str, str]:
@@ -163,7 +172,7 @@ class Decoder:
         if len(value) > MAX_EVENT_BYTES:
             return "too_large", f"{len(value)} bytes, at most {MAX_EVENT_BYTES} are accepted"
         try:
-            event = self._decode(value)
+            event = _decode(value)
         except msgspec.ValidationError as error:
             return _reason(str(error))
         except RecursionError:

@@ -231,3 +231,23 @@ def test_a_dimension_that_was_away_for_a_while_is_no_younger_for_it() -> None:
     third.apply([of_visitor | {"timestamp": NOON + 100_000, "country": "FR"}])
     countries = {r.value: r.visitors for r in product.total(keys, [third]) if r.dimension == "country"}
     assert countries == {"FR": 1}
+
+
+@pytest.mark.parametrize("late", [[], [{"country": "FR"}]])
+def test_a_value_carried_very_long_ago_is_held_and_gives_way_to_a_late_one(
+    late: list[dict[str, str]],
+) -> None:
+    """40 days ago: a row tells ages up to 24 days apart, and whatever still comes is younger."""
+    keys = {**KEYS, "windows": ["1h"]}
+    of_visitor = {"event": "page_view", "visitor_id": "v"}
+    half_hour, halves = 1_800_000, 40 * 48
+    comes = [of_visitor | {"timestamp": NOON + i * half_hour} for i in range(1, halves)]
+    at = {"timestamp": NOON + (halves - 1) * half_hour - 20_000}
+    shown = [
+        of_visitor | {"timestamp": NOON, "country": "DE"},
+        *comes,
+        *(of_visitor | at | one for one in late),
+    ]
+    found = product.rows(keys, [shown], cuts=range(500, len(comes), 500))
+    assert oracle.table(found) == oracle.table(oracle.rows(keys, [shown]))
+    assert {r.value for r in found if r.dimension == "country" and r.visitors} == {"FR" if late else "DE"}
