@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,8 @@ from tests.benchmarks.stage import PROJECT, Stage, events_of, rss, say, spent_by
 from tests.brokers import KafkaUnavailableError
 
 DOCUMENT = PROJECT / "docs" / "soak.md"
-#: Seconds between two looks, and minutes of one line of the report.
+#: Seconds between two looks, and minutes of one line of the report: longer than the tables take between two times that
+#: they throw out what is old, up to a third of their rows at once.
 _EVERY_S, _LINE_MIN = 5.0, 3.0
 #: Short enough that everything that fills up is full early: whoever buys is remembered for the longest window.
 WINDOWS = ["1m", "5m", "10m"]
@@ -72,13 +73,27 @@ class Soak:
 
     @property
     def settled(self) -> Sequence[Look]:
+        """The looks by which it is judged."""
         return [look for look in self.looks if look.minutes >= _SETTLED * self.looks[-1].minutes]
+
+    def lines(self, looks: Sequence[Look]) -> list[list[Look]]:
+        """Looks of the same `_LINE_MIN` minutes together; those of a last part that is too short are left out."""
+        whole = int(looks[-1].minutes / _LINE_MIN + 0.1)
+        by_line = (int(look.minutes / _LINE_MIN) for look in looks)
+        lines: dict[int, list[Look]] = {}
+        for number, look in zip(by_line, looks, strict=True):
+            if number < whole:
+                lines.setdefault(number, []).append(look)
+        return list(lines.values())
 
     @property
     def growth(self) -> float:
-        """Of the memory over the settled part: first to last of a straight line through it, ÷ its mean."""
-        at = np.array([look.minutes for look in self.settled])
-        memory = np.array([look.memory_mib for look in self.settled])
+        """Of the memory over the settled part: first to last of a straight line through it, ÷ its mean.
+
+        Taken is the least of each line, as it goes up until tables throw out what is old.
+        """
+        least = [min(line, key=lambda look: look.memory_mib) for line in self.lines(self.settled)]
+        at, memory = np.array([(look.minutes, look.memory_mib) for look in least]).T
         slope = float(np.polyfit(at, memory, 1)[0])
         return slope * float(at[-1] - at[0]) / float(memory.mean())
 
@@ -148,9 +163,11 @@ def _published(publisher: subprocess.Popen[bytes]) -> int:
 def document(run: Soak, minutes: float) -> str:
     """docs/soak.md."""
     verdicts = [[what, said, bound, "PASS" if good else "FAIL"] for what, said, bound, good in run.verdicts()]
-    steps = np.arange(0, run.looks[-1].minutes, _LINE_MIN)
-    nearest = [min(run.looks, key=lambda look: abs(look.minutes - step)) for step in steps]
-    lines = [[f"{value:,.0f}" for value in astuple(look)] for look in [*nearest, run.looks[-1]]]
+    lines = []
+    for line in run.lines(run.looks):
+        memory, last = [look.memory_mib for look in line], line[-1]
+        seen = last.minutes, min(memory), max(memory), max(look.lag for look in line), last.files, last.events
+        lines.append([f"{value:,.0f}" for value in seen])
     return f"""# Soak
 
 Written by `make soak` on {today()}. Machine: {machine()}.
@@ -163,7 +180,10 @@ machine): {run.looks[-1].events:,} events, {run.cpu_us:.1f} µs of CPU each. Fla
 
 {markdown([["what", "measured", "must", "verdict"], *verdicts])}
 
-{markdown([["minute", "memory, MiB", "events behind", "open files", "events counted"], *lines])}
+{markdown([["up to minute", "memory, least MiB", "most", "most events behind", "open files", "events counted"], *lines])}
+
+Memory goes up and down because tables throw out what is old once it is a fourth of their rows; its growth is that of the
+least of every {_LINE_MIN:g} minutes.
 """
 
 
