@@ -30,9 +30,9 @@ DOCUMENT = PROJECT / "docs" / "soak.md"
 #: they throw out what is old, up to a third of their rows at once.
 _EVERY_S, _LINE_MIN = 5.0, 3.0
 #: Short enough that everything that fills up is full early: whoever buys is remembered for the longest window.
-WINDOWS = ["1m", "5m", "10m"]
+WINDOWS = ["1m", "2m", "5m"]
 #: Share of the run after which that is so.
-_SETTLED = 0.4
+_SETTLED = 0.2
 #: What is flat: growth of the memory over the rest of the run, most events behind (seconds of the load), more files.
 MEMORY_GROWTH, LAG_S, FILES = 0.05, 10.0, 8
 #: What the broker keeps of the events: they would be 75 GB.
