@@ -75,13 +75,18 @@ class MonitorApp(faust.App):  # type: ignore[misc]
         self._when_recovered.append(work)
 
     async def recovered(self) -> None:
-        """All tables are recovered; Faust seeks and resumes when this is done."""
+        """All tables are recovered; Faust seeks and resumes when this is done.
+
+        It lets partitions be read before it seeks, and resumes by emptying the queues: what comes in between would be lost.
+        So no message goes into a queue until then.
+        """
         try:
             for work in self._when_recovered:
                 await work()
         except Exception as error:
             await self.fail(error)
             raise
+        self.flow_control.suspend()
 
     async def fail(self, error: Exception) -> None:
         """End the worker with this error: going on, or trying the same again, would not mend it."""

@@ -10,7 +10,8 @@ differs from the stock driver, and why:
 * topics are never declared from here: `streams.topology` made them before the app started;
 * end offsets come from Fetch responses (`streams.offsets`): not every broker's ListOffsets can be trusted;
 * a fetch waits for 3 MiB, but at most 250 ms, not 1500: one idle topic must not stall the busy ones;
-* a full buffer waits instead of pausing partitions, which makes Faust sleep for a second when all are paused;
+* a full buffer waits instead of pausing partitions: Faust sleeps for a second when all are paused, and forgets one whose
+  queue is emptied by a rebalance;
 * after Faust has sought to the committed offsets, `app.batches.seek` moves batched partitions to where their state is.
 """
 
@@ -216,9 +217,11 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         await super().seek_wait({tp: max(offset or 0, 0) for tp, offset in partitions.items()})
 
     def on_buffer_full(self, tp: TP) -> None:
-        """Nothing: for a batched topic the full queue itself makes the fetcher wait."""
-        if tp.topic not in self.app.batches.topics:
-            super().on_buffer_full(tp)
+        """Nothing: the full queue itself makes the fetcher wait.
+
+        Faust would leave the partition out until its agent takes the next message, and for ever if the queue is emptied
+        before that, as it is at the end of each recovery.
+        """
 
     async def create_topic(self, topic: str, *args: Any, **kwargs: Any) -> None:
         """Nothing: all topics exist before the app starts."""
