@@ -19,6 +19,7 @@ from streams.heap import give_back, share_one_heap
 from streams.operator_commands import CommandReader
 from streams.pipeline import TICK_S, Pipeline
 from streams.settings import Settings
+from streams.standstill import Standstill
 from streams.topology import SHARDS_TABLE, ensure_topics
 from streams.web import create_web, serve
 
@@ -68,6 +69,7 @@ class MonitorApp(faust.App):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._when_recovered: list[Callable[[], Awaitable[None]]] = []
+        self.standstill = Standstill(self)
         super().__init__(*args, **kwargs)
 
     def when_recovered(self, work: Callable[[], Awaitable[None]]) -> None:
@@ -80,12 +82,15 @@ class MonitorApp(faust.App):  # type: ignore[misc]
         It lets partitions be read before it seeks, and resumes by emptying the queues: what comes in between would be lost.
         So no message goes into a queue until then.
         """
+        self.standstill.ours = True
         try:
             for work in self._when_recovered:
                 await work()
         except Exception as error:
             await self.fail(error)
             raise
+        finally:
+            self.standstill.ours = False
         self.flow_control.suspend()
 
     async def fail(self, error: Exception) -> None:
@@ -118,6 +123,7 @@ class MonitorApp(faust.App):  # type: ignore[misc]
         except MonitorError as error:
             self.failure = error
             raise
+        self.add_future(self.standstill.watch(lambda: not pipeline.unreachable))
 
     async def on_started(self) -> None:
         """Start the clock once tables are recovered."""
@@ -253,6 +259,7 @@ def create_app(settings: Settings) -> MonitorApp:
 
     @app.on_partitions_revoked.connect  # type: ignore[untyped-decorator]
     async def revoked(_app: Any, _revoked: Any, **_: Any) -> None:
+        app.standstill.assigned = False
         try:
             async with asyncio.timeout(_REVOKE_S):
                 await pipeline.shards.checkpoint_all()
@@ -260,6 +267,10 @@ def create_app(settings: Settings) -> MonitorApp:
             log.warning(
                 "no checkpoint within %g s before a rebalance; what is not saved is read again", _REVOKE_S
             )
+
+    @app.on_partitions_assigned.connect  # type: ignore[untyped-decorator]
+    async def assigned(_app: Any, _assigned: Any, **_: Any) -> None:
+        app.standstill.assigned = True
 
     register_agents(app, pipeline)
     app.service(Clockwork(app))

@@ -66,14 +66,21 @@ class BatchFetcher(Fetcher):  # type: ignore[misc]
     async def fetched_records(
         self, partitions: Any, timeout: float = 0, max_records: int | None = None
     ) -> dict[TP, list[Any]]:
-        """What was fetched: partition → records, or → one `Batch`. Waits up to `timeout` seconds for something."""
+        """What was fetched: partition → records, or → one `Batch`. Waits up to `timeout` seconds for something.
+
+        Args:
+            partitions: Of these alone; None: of all. None of them is not all of them, as it is for aiokafka: Faust throws
+                away what it did not ask for, and reads on behind it, also in a changelog that it is about to read.
+            timeout: Seconds.
+            max_records: Most records of a partition that is not batched.
+        """
         deadline = time.monotonic() + timeout
         while True:
             if self._subscriptions.reassignment_in_progress:
                 await self._subscriptions.wait_for_assignment()
             drained: dict[TP, list[Any]] = {}
             for tp in list(self._records):
-                if partitions and tp not in partitions:
+                if partitions is not None and tp not in partitions:
                     if not self._subscriptions.is_assigned(tp):
                         self._records.pop(tp, None)
                     continue
