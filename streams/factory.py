@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import faust
@@ -18,8 +18,8 @@ from streams.errors import ConfigError, MonitorError, Problem
 from streams.heap import give_back, share_one_heap
 from streams.operator_commands import CommandReader
 from streams.pipeline import TICK_S, Pipeline
+from streams.recovery import Tables
 from streams.settings import Settings
-from streams.standstill import Standstill
 from streams.topology import SHARDS_TABLE, ensure_topics
 from streams.web import create_web, serve
 
@@ -45,20 +45,6 @@ _MAX_MESSAGE_BYTES = 16 << 20
 _COMPRESSION = "zstd"
 
 
-class ShardTable(faust.Table):  # type: ignore[misc]
-    """The table `shards`: its changelog is the durable copy of all shards.
-
-    Faust assigns a changelog partition with its source partition and waits for its recovery; what it reads is not taken
-    from it. Who takes a partition over reads its log himself, whole and in order (`Shards.take_over`): which record is
-    valid depends on all that stand before it, and Faust goes on where it stopped when a partition was here before.
-    """
-
-    logger = _FRAMEWORK
-
-    def apply_changelog_batch(self, batch: Iterable[Any]) -> None:
-        """Nothing."""
-
-
 class MonitorApp(faust.App):  # type: ignore[misc]
     """Faust's app with the worker's HTTP, topics and clock around it."""
 
@@ -69,29 +55,20 @@ class MonitorApp(faust.App):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._when_recovered: list[Callable[[], Awaitable[None]]] = []
-        self.standstill = Standstill(self)
         super().__init__(*args, **kwargs)
 
     def when_recovered(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Do this each time all tables are recovered, before any event is read; if it fails, the worker ends."""
+        """Do this each time partitions are assigned, before any event is read; if it fails, the worker ends."""
         self._when_recovered.append(work)
 
     async def recovered(self) -> None:
-        """All tables are recovered; Faust seeks and resumes when this is done.
-
-        It lets partitions be read before it seeks, and resumes by emptying the queues: what comes in between would be lost.
-        So no message goes into a queue until then.
-        """
-        self.standstill.ours = True
+        """All that is to be done with new partitions before a message is read."""
         try:
             for work in self._when_recovered:
                 await work()
         except Exception as error:
             await self.fail(error)
             raise
-        finally:
-            self.standstill.ours = False
-        self.flow_control.suspend()
 
     async def fail(self, error: Exception) -> None:
         """End the worker with this error: going on, or trying the same again, would not mend it."""
@@ -123,10 +100,9 @@ class MonitorApp(faust.App):  # type: ignore[misc]
         except MonitorError as error:
             self.failure = error
             raise
-        self.add_future(self.standstill.watch(lambda: not pipeline.unreachable))
 
     async def on_started(self) -> None:
-        """Start the clock once tables are recovered."""
+        """Start the clock once messages flow."""
         await super().on_started()
         log.info("counting %s", self.pipeline.topology.consumed)
 
@@ -212,6 +188,7 @@ def create_app(settings: Settings) -> MonitorApp:
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     app = MonitorApp(
         kafka.group,
+        TableManager=Tables,
         env={},  # Faust would let some eighty environment variables win over these arguments
         broker=[URL(f"batch://{server.strip()}") for server in kafka.bootstrap_servers.split(",")],
         broker_credentials=_credentials(pipeline.client_kwargs),
@@ -224,8 +201,8 @@ def create_app(settings: Settings) -> MonitorApp:
         reply_create_topic=False,
         stream_buffer_maxsize=_BUFFERED_BATCHES,
         consumer_max_fetch_size=_FETCH_BYTES,
-        stream_recovery_delay=0.0,
         stream_wait_empty=False,
+        table_standby_replicas=0,
         broker_session_timeout=_SESSION_TIMEOUT_S,
         broker_heartbeat_interval=_SESSION_TIMEOUT_S / 4,
         broker_rebalance_timeout=30.0,
@@ -238,19 +215,8 @@ def create_app(settings: Settings) -> MonitorApp:
     )
     app.pipeline = pipeline
     pipeline.app = pipeline.shards.app = app
-    table = ShardTable(
-        app,
-        name=SHARDS_TABLE,
-        key_type=bytes,
-        value_type=bytes,
-        recovery_buffer_size=16,
-        beacon=app.tables.beacon,
-    )
-    app.tables.add(table)
-
-    @app.on_rebalance_complete.connect  # type: ignore[untyped-decorator]
-    async def recovered(_app: Any, **_: Any) -> None:
-        await app.recovered()
+    # Its changelog is the durable copy of all shards, read and written record by record (`streams.shards`).
+    app.Table(SHARDS_TABLE, key_type=bytes, value_type=bytes)
 
     async def take_over() -> None:
         await pipeline.shards.take_over(_assigned(app, pipeline.topology.consumed))
@@ -259,7 +225,6 @@ def create_app(settings: Settings) -> MonitorApp:
 
     @app.on_partitions_revoked.connect  # type: ignore[untyped-decorator]
     async def revoked(_app: Any, _revoked: Any, **_: Any) -> None:
-        app.standstill.assigned = False
         try:
             async with asyncio.timeout(_REVOKE_S):
                 await pipeline.shards.checkpoint_all()
@@ -267,10 +232,6 @@ def create_app(settings: Settings) -> MonitorApp:
             log.warning(
                 "no checkpoint within %g s before a rebalance; what is not saved is read again", _REVOKE_S
             )
-
-    @app.on_partitions_assigned.connect  # type: ignore[untyped-decorator]
-    async def assigned(_app: Any, _assigned: Any, **_: Any) -> None:
-        app.standstill.assigned = True
 
     register_agents(app, pipeline)
     app.service(Clockwork(app))

@@ -350,7 +350,7 @@ class Pipeline:
         if self.partitions is None or self.unreachable:
             why = f" ({self.unreachable})" if self.unreachable else ""
             missing.append(f"waiting for Kafka at {self.settings.kafka.bootstrap_servers}{why}")
-        elif app is None or app.rebalancing or not app.tables.recovery.completed.is_set():
+        elif app is None or app.rebalancing or not app.tables.recovery.done:
             missing.append("partitions are being assigned and tables recovered")
         return not missing, missing
 

@@ -227,7 +227,7 @@ class Shards:
         for owned in list(self.owned.values()):
             tp = TP(self.topic, owned.partition)
             if tp not in assigned:
-                continue  # about to be given up: a seek would fail, and Faust's recovery with it
+                continue  # about to be given up: a seek would fail
             try:
                 await consumer.seek(tp, owned.next_offset)
             except IllegalStateError:

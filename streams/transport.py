@@ -8,11 +8,11 @@ Faust finds this module by its entry point (`faust.transports`, name `batch`): b
 differs from the stock driver, and why:
 
 * topics are never declared from here: `streams.topology` made them before the app started;
-* end offsets come from Fetch responses (`streams.offsets`): not every broker's ListOffsets can be trusted;
+* the consumer's group coordinator is a `Membership`, and Faust reads no changelog through it (`streams.recovery`);
 * a fetch waits for 3 MiB, but at most 250 ms, not 1500: one idle topic must not stall the busy ones;
 * a full buffer waits instead of pausing partitions: Faust sleeps for a second when all are paused, and forgets one whose
   queue is emptied by a rebalance;
-* after Faust has sought to the committed offsets, `app.batches.seek` moves batched partitions to where their state is.
+* after the committed offsets were sought, `app.batches.seek` moves batched partitions to where their state is.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
-from typing import Any, Protocol, cast
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer.fetcher import Fetcher, FetchResult
@@ -29,7 +29,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, AppT, ConsumerMessage
 
 from streams.fetched import Batch, RecordBatch
-from streams.offsets import beginning_offsets, end_offsets
+from streams.membership import Membership
 
 #: Where Faust's own lines about starting and stopping of services go.
 _FRAMEWORK = logging.getLogger("faust")
@@ -37,8 +37,6 @@ _FRAMEWORK = logging.getLogger("faust")
 FETCH_MAX_WAIT_MS = 250
 #: A Fetch that has less is held back until then: a batch of a few events costs as much as one of a thousand.
 FETCH_MIN_BYTES = 3 << 20
-#: How long offsets may take, seconds; then the worker ends with an error, and is started again.
-OFFSETS_S = 20.0
 
 
 class BatchMessage(ConsumerMessage):  # type: ignore[misc]
@@ -47,21 +45,12 @@ class BatchMessage(ConsumerMessage):  # type: ignore[misc]
     batch: Batch
 
 
-class Seeker(Protocol):
-    """What the app offers as `app.batches`."""
-
-    topics: frozenset[str]
-    client_kwargs: Mapping[str, Any]
-    bootstrap: str
-
-    async def seek(self, consumer: Consumer) -> None:
-        """Move batched partitions to where their state is."""
-
-
 class BatchFetcher(Fetcher):  # type: ignore[misc]
     """aiokafka's fetcher that gives batched topics a `Batch` instead of a list of records."""
 
     batched: frozenset[str]
+    #: Whether Faust takes messages now: what it is given at another time is lost.
+    flows: Callable[[], bool] = staticmethod(lambda: True)
 
     async def fetched_records(
         self, partitions: Any, timeout: float = 0, max_records: int | None = None
@@ -70,35 +59,18 @@ class BatchFetcher(Fetcher):  # type: ignore[misc]
 
         Args:
             partitions: Of these alone; None: of all. None of them is not all of them, as it is for aiokafka: Faust throws
-                away what it did not ask for, and reads on behind it, also in a changelog that it is about to read.
+                away what it did not ask for, and reads on behind it.
             timeout: Seconds.
             max_records: Most records of a partition that is not batched.
         """
         deadline = time.monotonic() + timeout
-        while True:
-            if self._subscriptions.reassignment_in_progress:
-                await self._subscriptions.wait_for_assignment()
-            drained: dict[TP, list[Any]] = {}
-            for tp in list(self._records):
-                if partitions is not None and tp not in partitions:
-                    if not self._subscriptions.is_assigned(tp):
-                        self._records.pop(tp, None)
-                    continue
-                result = self._records[tp]
-                if not isinstance(result, FetchResult):
-                    if drained:
-                        return drained  # the error is raised on the next call
-                    self._records.pop(tp, None)
-                    self._notify(self._wait_consume_future)
-                    result.check_raise()
-                    continue
-                records = self._fold(tp, result) if tp.topic in self.batched else result.getall(max_records)
-                if not result.has_more():
-                    self._records.pop(tp, None)
-                    self._notify(self._wait_consume_future)
-                if records:
-                    drained[tp] = records
+        while self.flows():
             left = deadline - time.monotonic()
+            if self._subscriptions.reassignment_in_progress:
+                # No longer than asked for: only two calls at once find room in this thread.
+                await asyncio.wait([self._subscriptions.wait_for_assignment()], timeout=max(left, 0.0))
+                break
+            drained = self._drain(partitions, max_records)
             if drained or left <= 0:
                 return drained
             waiter = self._create_fetch_waiter()
@@ -106,8 +78,33 @@ class BatchFetcher(Fetcher):  # type: ignore[misc]
             if not done or self._closed:
                 for future in pending:
                     future.cancel()
-                return {}
+                break
             waiter.result()  # raises authorization errors
+        return {}
+
+    def _drain(self, partitions: Any, max_records: int | None) -> dict[TP, list[Any]]:
+        """What is there now; arguments as in `fetched_records`."""
+        drained: dict[TP, list[Any]] = {}
+        for tp in list(self._records):
+            if partitions is not None and tp not in partitions:
+                if not self._subscriptions.is_assigned(tp):
+                    self._records.pop(tp, None)
+                continue
+            result = self._records[tp]
+            if not isinstance(result, FetchResult):
+                if drained:
+                    break  # the error is raised on the next call
+                self._records.pop(tp, None)
+                self._notify(self._wait_consume_future)
+                result.check_raise()
+                continue
+            records = self._fold(tp, result) if tp.topic in self.batched else result.getall(max_records)
+            if not result.has_more():
+                self._records.pop(tp, None)
+                self._notify(self._wait_consume_future)
+            if records:
+                drained[tp] = records
+        return drained
 
     def _fold(self, tp: TP, result: FetchResult) -> list[Batch]:
         """The records of a fetch as one batch; empty if the fetch is out of date (a seek, a rebalance)."""
@@ -165,20 +162,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         fetcher = self._consumer._fetcher
         fetcher.__class__ = BatchFetcher
         fetcher.batched = self.app.batches.topics
-
-    async def highwaters(self, *partitions: TP) -> dict[TP, int]:
-        """End offsets, as Fetch responses tell them."""
-        return await self._offsets(end_offsets, partitions)
-
-    async def earliest_offsets(self, *partitions: TP) -> dict[TP, int]:
-        """First stored offsets."""
-        return await self._offsets(beginning_offsets, partitions)
-
-    async def _offsets(self, ask: Any, partitions: tuple[TP, ...]) -> dict[TP, int]:
-        batches: Seeker = self.app.batches
-        # Faust stops its recovery without a word when this takes as long as its own limit of 30 s.
-        found = await ask(batches.bootstrap, partitions, timeout_s=OFFSETS_S, **batches.client_kwargs)
-        return {TP(tp.topic, tp.partition): offset for tp, offset in found.items()}
+        fetcher.flows = lambda: self.consumer.flow_active
+        self._consumer._coordinator.__class__ = Membership
 
 
 class Consumer(driver.Consumer):  # type: ignore[misc]
@@ -219,15 +204,11 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         """Seek in the consumer's own thread: it may be reading what was fetched at this moment."""
         await self._thread.call_thread(self._thread._ensure_consumer().seek, partition, offset)
 
-    async def seek_wait(self, partitions: Mapping[TP, int | None]) -> None:
-        """Seek changelogs; during a second rebalance Faust may not know an offset yet: that is the beginning."""
-        await super().seek_wait({tp: max(offset or 0, 0) for tp, offset in partitions.items()})
-
     def on_buffer_full(self, tp: TP) -> None:
         """Nothing: the full queue itself makes the fetcher wait.
 
         Faust would leave the partition out until its agent takes the next message, and for ever if the queue is emptied
-        before that, as it is at the end of each recovery.
+        before that, as in each rebalance.
         """
 
     async def create_topic(self, topic: str, *args: Any, **kwargs: Any) -> None:

@@ -6,7 +6,9 @@ import time
 from typing import Any
 
 from streams.board import OWNER_KEY
+from streams.patience import until_done
 from streams.pipeline import Pipeline
+from streams.recovery import restore
 from streams.topology import COUNTS_TABLE, DETECTOR_TABLE
 
 NAME = "rates"
@@ -17,8 +19,8 @@ _SAVE_S = 5.0
 def register(app: Any, pipeline: Pipeline) -> None:
     """Attach the agent to the counts topic."""
     topic = app.topic(pipeline.topology.counts, key_type=bytes, value_type=bytes, value_serializer="raw")
+    broker = pipeline.settings.kafka.bootstrap_servers, pipeline.client_kwargs
     table = app.Table(COUNTS_TABLE, partitions=1, key_type=bytes, value_type=bytes)
-
     detector = app.Table(DETECTOR_TABLE, partitions=1, key_type=bytes, value_type=bytes)
 
     async def settle() -> None:
@@ -27,9 +29,11 @@ def register(app: Any, pipeline: Pipeline) -> None:
             pipeline.drop_totals()
             return
         # A worker that hung learns here that another one held the totals in the meantime, and what it judged.
-        await pipeline.board.catch_up(pipeline.settings.kafka.bootstrap_servers, pipeline.client_kwargs)
+        await pipeline.board.catch_up(*broker)
         if pipeline.totals is None or pipeline.superseded:
-            pipeline.hold_totals({int(key): value for key, value in table.items()}, dict(detector.items()))
+            latest = await until_done("reading the totals", lambda: restore(table, *broker))
+            rows = await until_done("reading the detectors", lambda: restore(detector, *broker))
+            pipeline.hold_totals({int(key): value for key, value in latest.items()}, rows)
 
     app.when_recovered(settle)
     pipeline.settle = settle

@@ -34,7 +34,7 @@ async def fetching(bootstrap: str, topic: str) -> AsyncIterator[BatchFetcher]:
 
 
 async def next_batch(fetcher: BatchFetcher) -> Batch:
-    [[batch]] = (await fetcher.fetched_records([], timeout=10)).values()
+    [[batch]] = (await fetcher.fetched_records(None, timeout=10)).values()
     assert isinstance(batch, Batch)
     return batch
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -64,43 +63,3 @@ def test_what_is_fetched_too_early_is_not_lost(kafka: Broker, topic: str, group:
     with Worker(tmp_path, given, "slow", (sys.executable, "-c", SLOW)) as slow:
         slow.start().wait_ready()
         wait_for_truth(slow, found)
-
-
-#: `conversion-monitor` whose first recovery misses all that stands in the changelogs.
-ASTRAY = """
-import sys
-from streams.cli import main
-from streams.transport import Consumer
-
-seek, seeks = Consumer.seek_wait, []
-
-async def astray(consumer, partitions):
-    await seek(consumer, partitions)
-    seeks.append(partitions)
-    if len(seeks) == 1:
-        await seek(consumer, await consumer.highwaters(*partitions))
-
-Consumer.seek_wait = astray
-sys.exit(main())
-"""
-
-
-@pytest.mark.timeout(180)
-def test_a_recovery_that_misses_what_it_waits_for_begins_again(
-    kafka: Broker, topic: str, group: str, tmp_path: Path
-) -> None:
-    """Nothing is written to the changelogs meanwhile that would let it come to an end."""
-    found = events(600)
-    given = config(kafka.bootstrap, topic, group, checkpoint_interval="1s")
-    asyncio.run(create_topic(kafka.bootstrap, topic, PARTITIONS))
-    with Worker(tmp_path, given, "before") as before:
-        before.start().wait_ready()
-        asyncio.run(send(kafka.bootstrap, topic, found[:300]))
-        wait_for_truth(before, found[:300])
-        time.sleep(2)  # a checkpoint is in the changelog
-        before.kill()
-    asyncio.run(send(kafka.bootstrap, topic, found[300:]))
-    with Worker(tmp_path, given, "astray", (sys.executable, "-c", ASTRAY)) as astray:
-        astray.start().wait_ready()
-        wait_for_truth(astray, found)
-        assert "it begins again" in astray.log()
