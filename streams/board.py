@@ -15,9 +15,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from streams.connection import reader
 from streams.offsets import end_offsets
 from streams.patience import PASSING
 
@@ -138,29 +139,18 @@ class Board:
     async def _reader(
         self, end: int, bootstrap: str, client_kwargs: Mapping[str, Any]
     ) -> AsyncIterator[Callable[[], Awaitable[None]]]:
-        """A function that takes in what has come; it must be used once at least."""
+        """A function that takes in what has come."""
         tp = TopicPartition(self._topic, 0)
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=bootstrap,
-            group_id=None,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            fetch_min_bytes=_FETCH_MIN_BYTES,
-            fetch_max_wait_ms=_FETCH_MAX_WAIT_MS,
-            **client_kwargs,
-        )
+        sizes = {"fetch_min_bytes": _FETCH_MIN_BYTES, "fetch_max_wait_ms": _FETCH_MAX_WAIT_MS}
+        async with reader(bootstrap, client_kwargs, **sizes) as consumer:
 
-        async def read() -> None:
-            for records in (await consumer.getmany(tp, timeout_ms=1_000)).values():
-                self.heard_at = time.monotonic()
-                for record in records:
-                    self.see(record.key, record.value, list(record.headers))
-            self._read_to = max(self._read_to, await consumer.position(tp))
+            async def read() -> None:
+                for records in (await consumer.getmany(tp, timeout_ms=1_000)).values():
+                    self.heard_at = time.monotonic()
+                    for record in records:
+                        self.see(record.key, record.value, list(record.headers))
+                self._read_to = max(self._read_to, await consumer.position(tp))
 
-        await consumer.start()
-        try:
             consumer.assign([tp])
             consumer.seek(tp, max(self._read_to, end - _TAIL))
             yield read
-        finally:
-            await consumer.stop()

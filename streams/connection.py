@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
@@ -25,6 +27,11 @@ LONGEST_PAUSE_S = 5.0
 CONNECT_TIMEOUT_S = 5.0
 #: How long a broker may take to answer one request of an admin client, in ms.
 REQUEST_TIMEOUT_MS = 10_000
+#: How long a reader may take to close its connections, in seconds; then it goes on alone.
+CLOSE_S = 5.0
+
+#: Readers that close their connections.
+_closing: set[asyncio.Future[Any]] = set()
 
 
 def client_arguments(security: Security) -> dict[str, Any]:
@@ -136,3 +143,52 @@ async def _refusal(address: str) -> str | None:
         return error.strerror or str(error)
     writer.close()
     return None
+
+
+@asynccontextmanager
+async def reader(
+    bootstrap: str, client_kwargs: Mapping[str, Any], **options: Any
+) -> AsyncIterator[AIOKafkaConsumer]:
+    """A started consumer that commits nothing; without `group_id` of no group.
+
+    Args:
+        bootstrap: `host:port`, several separated by commas.
+        client_kwargs: Further arguments of the aiokafka client (security).
+        options: Of the consumer, where they differ from the usual: read from the beginning where nothing else is said.
+
+    Raises:
+        KafkaError: No broker there.
+    """
+    usual = {"group_id": None, "enable_auto_commit": False, "auto_offset_reset": "earliest"}
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, **{**usual, **options, **client_kwargs})
+    try:
+        await consumer.start()
+        yield consumer
+    finally:
+        await _close(consumer)
+
+
+async def _close(consumer: AIOKafkaConsumer) -> None:
+    """Stop a consumer, as a task of its own.
+
+    aiokafka stops its tasks by cancelling them, and one that has not begun yet, or waits for its next try, hands that on
+    to whoever stops the consumer. He would end as if he had been cancelled himself: without a word, and with everything
+    that is open left open.
+    """
+
+    async def end(stop: Callable[[], Awaitable[None]]) -> bool:
+        """Whether it ended well."""
+        stopping = asyncio.ensure_future(stop())
+        await asyncio.wait({stopping})
+        return not stopping.cancelled() and stopping.exception() is None
+
+    async def close() -> None:
+        if not await end(consumer.stop):
+            for part in (consumer._fetcher, consumer._client):  # noqa: SLF001
+                if part is not None:
+                    await end(part.close)
+
+    closing = asyncio.ensure_future(close())
+    _closing.add(closing)
+    closing.add_done_callback(_closing.discard)
+    await asyncio.wait({closing}, timeout=CLOSE_S)

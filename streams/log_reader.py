@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
+from streams.connection import reader
 from streams.offsets import end_offsets
 
 #: How long one wait for records may take, milliseconds.
@@ -21,17 +22,8 @@ async def read_log(
     end = (await end_offsets(bootstrap, [tp], **client_kwargs))[tp]
     if start >= end:
         return
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap,
-        group_id=None,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        fetch_max_wait_ms=50,
-        max_partition_fetch_bytes=8 << 20,
-        **client_kwargs,
-    )
-    await consumer.start()
-    try:
+    sizes = {"fetch_max_wait_ms": 50, "max_partition_fetch_bytes": 8 << 20}
+    async with reader(bootstrap, client_kwargs, **sizes) as consumer:
         consumer.assign([tp])
         consumer.seek(tp, start)
         while await consumer.position(tp) < end:
@@ -39,5 +31,3 @@ async def read_log(
                 for record in records:
                     if record.offset < end:
                         yield record.offset, record.key or b"", record.value
-    finally:
-        await consumer.stop()

@@ -15,6 +15,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from streams.connection import reader
 from streams.errors import BrokerError, TopicError
 
 #: How long the broker may hold a Fetch at the end of a partition, in ms. Must not be 0 where `min_bytes` is
@@ -97,20 +98,17 @@ async def _reader(
     group: str | None = None,
 ) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer that joins no group, whose failures are one `BrokerError`."""
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap,
-        group_id=group,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        fetch_min_bytes=1,
-        fetch_max_wait_ms=FETCH_WAIT_MS,
-        max_partition_fetch_bytes=FETCH_BYTES,
-        **client_kwargs,
-    )
+    sizes = {
+        "fetch_min_bytes": 1,
+        "fetch_max_wait_ms": FETCH_WAIT_MS,
+        "max_partition_fetch_bytes": FETCH_BYTES,
+    }
     names = ", ".join(f"{tp.topic}[{tp.partition}]" for tp in partitions)
     try:
-        async with asyncio.timeout(timeout_s):
-            await consumer.start()
+        async with (
+            asyncio.timeout(timeout_s),
+            reader(bootstrap, client_kwargs, group_id=group, **sizes) as consumer,
+        ):
             await _require_topics(consumer, {tp.topic for tp in partitions}, bootstrap)
             consumer.assign(partitions)
             yield consumer
@@ -120,8 +118,6 @@ async def _reader(
     except KafkaError as error:
         message = f"no offsets of {names} from {bootstrap}: {error}"
         raise BrokerError(message, remedy="is the broker up, and is this its address?") from error
-    finally:
-        await consumer.stop()
 
 
 async def _require_topics(consumer: AIOKafkaConsumer, topics: set[str], bootstrap: str) -> None:

@@ -13,11 +13,12 @@ from datetime import datetime
 from typing import Any, Protocol
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from monitor.rules import Rules
 from monitor.snapshot import ALL
+from streams.connection import reader
 from streams.errors import CommandError
 
 log = logging.getLogger(__name__)
@@ -217,21 +218,11 @@ class CommandReader:
 
     async def _follow(self, holder: Obeying, bootstrap: str, client_kwargs: Mapping[str, Any]) -> None:
         tp = TopicPartition(self._topic, 0)
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=bootstrap,
-            group_id=None,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",  # also where retention has deleted what was to be read next
-            fetch_max_wait_ms=500,
-            **client_kwargs,
-        )
-        await consumer.start()
-        try:
+        # From the beginning, too, where retention has deleted what was to be read next.
+        async with reader(bootstrap, client_kwargs, fetch_max_wait_ms=500) as consumer:
             consumer.assign([tp])
             consumer.seek(tp, holder.next_command)
             while self._holder() is holder:
                 for records in (await consumer.getmany(tp, timeout_ms=1_000)).values():
                     for record in records:
                         holder.command(record.offset, record.value)
-        finally:
-            await consumer.stop()

@@ -1,9 +1,9 @@
 """What a worker does between the assignment of partitions and the first message: it reads back itself what it needs.
 
 Faust reads its tables back through the consumer that reads events, too: it stops its flow of messages, seeks, and lets it
-go on. In a rebalance during a rebalance much can come in between: messages of before a seek arrive after it, what was
-fetched too early is thrown away, and what is then waited for never comes; and one step that takes 30 s ends Faust's
-recovery for good. Each time the worker keeps its partitions and counts nothing, without a word.
+go on. In a rebalance during a rebalance what was fetched too early is thrown away, and what is then waited for never
+comes; and its recovery ends for good when one step takes 30 s or is cancelled. Each time the worker keeps its partitions
+and counts nothing, without a word.
 
 Here the changelogs are not subscribed to; whoever needs one reads it by a reader of its own (`streams.log_reader`), and
 tries again until it is read. Messages stand still from the moment when partitions are revoked until all is in its place.
@@ -22,6 +22,7 @@ from mode import Service
 
 from streams.log_reader import read_log
 
+log = logging.getLogger(__name__)
 #: Where Faust's own lines about starting and stopping of services go.
 _FRAMEWORK = logging.getLogger("faust")
 
@@ -50,8 +51,10 @@ class Recovery(Service):  # type: ignore[misc]
     def on_partitions_revoked(self, _revoked: Any) -> None:
         """Partitions are about to change: what was begun for those of now is of no use any more."""
         self.done = False
+        self._assigned.clear()
         if self._work is not None:
             self._work.cancel()
+            self._work = None
 
     async def on_rebalance(self, *_: Any) -> None:
         """Partitions are assigned; Faust waits for the end of this call before it sends its next heartbeat."""
@@ -69,6 +72,9 @@ class Recovery(Service):  # type: ignore[misc]
                 work.cancel()
             if not work.cancelled():
                 work.result()
+            elif self._work is work:  # by nobody here
+                log.warning("what is done after a rebalance was broken off; it begins again")
+                self._assigned.set()
 
     async def _recover(self) -> None:
         app, consumer = self._app, self._app.consumer
@@ -78,7 +84,7 @@ class Recovery(Service):  # type: ignore[misc]
         await app.recovered()
         if consumer.assignment():
             try:
-                await consumer.perform_seek()
+                await consumer.seek_all()
             except IllegalStateError:
                 return  # a partition was taken away meanwhile: the next assignment is on its way
         if app.rebalancing_count != rebalance:

@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
+
+from streams.connection import reader
 
 #: How long one look for records may take, in ms.
 POLL_MS = 200
@@ -26,13 +28,9 @@ async def read_span(
     wanted = {tp: span for tp, span in spans.items() if span[0] < span[1]}
     if not wanted:
         return []
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap, group_id=None, auto_offset_reset="earliest", **client_kwargs
-    )
     found: list[ConsumerRecord] = []
     try:
-        async with asyncio.timeout(timeout_s):
-            await consumer.start()
+        async with asyncio.timeout(timeout_s), reader(bootstrap, client_kwargs) as consumer:
             consumer.assign(list(wanted))
             for tp, (start, _) in wanted.items():
                 consumer.seek(tp, start)
@@ -41,6 +39,4 @@ async def read_span(
                     found += [record for record in records if record.offset < wanted[tp][1]]
     except TimeoutError:
         pass
-    finally:
-        await consumer.stop()
     return sorted(found, key=lambda record: (record.topic, record.partition, record.offset))

@@ -196,7 +196,14 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         return message
 
     async def perform_seek(self) -> None:
-        """Seek to the committed offsets, and batched partitions to where their state is."""
+        """Nothing: Faust would seek whenever it was given something at a wrong time, and so against a recovery's seek."""
+
+    async def seek_all(self) -> None:
+        """Seek to the committed offsets, and batched partitions to where their state is.
+
+        Raises:
+            IllegalStateError: A partition was taken away meanwhile.
+        """
         await super().perform_seek()
         await self.app.batches.seek(self)
 

@@ -24,7 +24,7 @@ from mode.utils.queues import FlowControlQueue
 from streams.cli import main
 from streams.transport import Consumer
 
-seek, wake, late = Consumer.perform_seek, FlowControlQueue._wakeup_next, False
+seek, wake, late = Consumer.seek_all, FlowControlQueue._wakeup_next, False
 
 async def slowly(consumer):
     global late
@@ -43,7 +43,7 @@ def wake_late(queue, waiters):
     else:
         wake(queue, waiters)
 
-Consumer.perform_seek, FlowControlQueue._wakeup_next = slowly, wake_late
+Consumer.seek_all, FlowControlQueue._wakeup_next = slowly, wake_late
 sys.exit(main())
 """
 

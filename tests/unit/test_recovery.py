@@ -21,13 +21,14 @@ class App:
         self.rebalancing_count = 0
         self.may_go_on = asyncio.Event()
         self.seek_fails = False
+        self.cancels = 0
         say = self.said.append
         self.consumer = SimpleNamespace(
             stop_flow=lambda: say("stop"),
             resume_flow=lambda: say("flow"),
             resume_partitions=lambda tps: say(f"resume {sorted(tps)}"),
             assignment=lambda: {"p"},
-            perform_seek=self._seek,
+            seek_all=self._seek,
         )
         self.flow_control = SimpleNamespace(suspend=lambda: None, resume=lambda: None)
         self.tables = SimpleNamespace(on_actives_ready=lambda: None, on_standbys_ready=lambda: None)
@@ -38,6 +39,9 @@ class App:
 
     async def recovered(self) -> None:
         self.said.append("read")
+        if self.cancels:
+            self.cancels -= 1
+            raise asyncio.CancelledError
         try:
             await self.may_go_on.wait()
         except asyncio.CancelledError:
@@ -106,6 +110,17 @@ async def test_a_partition_that_goes_away_while_it_is_sought_is_waited_for_no_lo
     app.seek_fails = False
     await rebalance(app)
     assert app.recovery.done
+
+
+async def test_what_nobody_ended_begins_again(app: Any) -> None:
+    """A client library may hand a cancellation of its own on to its caller."""
+    await rebalance(app)
+    app.may_go_on.set()
+    app.said.clear()
+    app.cancels = 1
+    await rebalance(app)
+    assert app.recovery.done
+    assert app.said.count("read") == 2
 
 
 async def test_no_message_flows_once_another_rebalance_has_begun_elsewhere(app: Any) -> None:
