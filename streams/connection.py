@@ -1,4 +1,4 @@
-"""Reaching the brokers: security settings as arguments of a client, waiting until a broker answers."""
+"""Reaching the brokers: security settings as arguments of a client, waiting until one answers, readers of their own."""
 
 from __future__ import annotations
 

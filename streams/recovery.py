@@ -126,23 +126,20 @@ class Tables(TableManager):  # type: ignore[misc]
         self._tables_registered.set()
 
 
-async def restore(
-    table: Any, bootstrap: str, client_kwargs: Mapping[str, Any], partition: int = 0
-) -> dict[bytes, bytes]:
+async def restore(table: Any, bootstrap: str, client_kwargs: Mapping[str, Any]) -> dict[bytes, bytes]:
     """What a table's changelog says now; the table has it then, too.
 
     Args:
-        table: A Faust table with keys and values of bytes.
+        table: A Faust table of one partition, with keys and values of bytes.
         bootstrap: `host:port`, several separated by commas.
         client_kwargs: Further arguments of the aiokafka client (security).
-        partition: Of the changelog.
 
     Raises:
         BrokerError: No broker there.
     """
     rows: dict[bytes, bytes] = {}
     topic = table.changelog_topic.get_topic_name()
-    async for _, key, value in read_log(bootstrap, topic, partition, 0, client_kwargs):
+    async for _, key, value in read_log(bootstrap, topic, 0, 0, client_kwargs):
         if value is None:
             rows.pop(key, None)
         else:

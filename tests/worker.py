@@ -53,17 +53,9 @@ class Worker:
         directory: For its config and its log.
         config: The config file's content.
         name: Tells several workers of one directory apart.
-        command: What is started instead of `conversion-monitor`.
     """
 
-    def __init__(
-        self,
-        directory: Path,
-        config: Mapping[str, Any],
-        name: str = "worker",
-        command: Sequence[str] = (COMMAND,),
-    ) -> None:
-        self.command = command
+    def __init__(self, directory: Path, config: Mapping[str, Any], name: str = "worker") -> None:
         self.port = free_port()
         self.config_file = directory / f"{name}.yaml"
         self.log_file = directory / f"{name}.log"
@@ -90,7 +82,7 @@ class Worker:
         assert not self.running
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
-                [*self.command, "run", "--config", str(self.config_file)],
+                [COMMAND, "run", "--config", str(self.config_file)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -88,3 +89,41 @@ async def test_fetched_bytes_go_without_a_search_for_cycles(kafka: Broker, topic
         gc.enable()
         await producer.stop()
     assert kept == []
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("waits", [False, True])
+async def test_while_messages_stand_still_it_takes_none(kafka: Broker, topic: str, *, waits: bool) -> None:
+    """Neither for who asks then, nor for who has waited since before: Faust would throw them away."""
+    await create_topic(kafka.bootstrap, topic)
+    async with fetching(kafka.bootstrap, topic) as fetcher:
+        flows = waits
+        fetcher.flows = lambda: flows
+        asked = asyncio.ensure_future(fetcher.fetched_records(None, timeout=5))
+        await asyncio.sleep(0.5)
+        flows = False
+        await send(kafka.bootstrap, topic, b"1")
+        assert await asked == {}
+        await asyncio.sleep(0.5)
+        assert await fetcher.fetched_records(None, timeout=1) == {}
+        flows = True
+        assert await values(fetcher, 1) == [b"1"]
+
+
+@pytest.mark.timeout(60)
+async def test_of_no_partition_it_takes_nothing(kafka: Broker, topic: str) -> None:
+    """aiokafka takes an empty set for all partitions."""
+    await create_topic(kafka.bootstrap, topic)
+    await send(kafka.bootstrap, topic, b"1")
+    async with fetching(kafka.bootstrap, topic) as fetcher:
+        assert await fetcher.fetched_records(set(), timeout=1) == {}
+        assert await values(fetcher, 1) == [b"1"]
+
+
+async def send(bootstrap: str, topic: str, value: bytes) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap)
+    await producer.start()
+    try:
+        await producer.send_and_wait(topic, value, partition=0)
+    finally:
+        await producer.stop()
